@@ -1,18 +1,15 @@
 """Token ids → logits: the transformer.
 
-GPT-2 is the decoder-only transformer of Radford et al., "Language Models are Unsupervised Multitask Learners"
-(2019), which is that of Radford et al. (2018) with the layer normalisation moved to the input of each sub-block
-and one more after the last block. Read this file from the top: each function is one box of the usual drawing, and
-`forward` puts the boxes together. Names are those of OpenAI's released code and checkpoints.
+GPT-2 is the decoder-only transformer of Radford et al., "Language Models are
+Unsupervised Multitask Learners" (2019), section 2.3. Each function below is one box of
+the usual drawing, from the smallest up; `forward` puts the boxes together. Names are
+those of OpenAI's code and checkpoints. Arrays are float32, and their shapes stand on
+the right:
 
-Shapes stand on the right. Their letters:
-
-    B  sequences in the batch          H  heads, config.n_head
-    T  tokens read now                 D  width of a head, C / H
-    S  tokens read so far, T included  V  vocabulary, config.n_vocab
-    C  width, config.n_embd            N  context window, config.n_ctx
-
-All arrays are float32, token ids are integers.
+    B  sequences in the batch          C  width, n_embd
+    T  tokens read now                 H  heads, n_head
+    S  tokens read so far, T included  D  width of a head, C / H
+    N  context window, n_ctx           V  vocabulary, n_vocab
 """
 
 import math
@@ -25,14 +22,14 @@ import numpy as np
 Array = np.ndarray
 Params = dict[str, Any]
 
-ROWS_AT_ONCE = 256  # a matrix product of this many rows runs at full speed, and its result still fits the cache
+ROWS_AT_ONCE = 256  # enough for matrix products at full speed, few enough for the cache
 
 
 @dataclass(frozen=True)
 class Config:
-    """The five numbers that define a GPT-2: OpenAI's hparams.json, under the names used there.
+    """The five numbers that define a GPT-2, named as in OpenAI's hparams.json.
 
-    Raises ValueError if one of them is not a positive integer, or if n_embd is not a multiple of n_head.
+    Raises ValueError if one is not a positive integer, or n_head does not divide n_embd.
     """
 
     n_vocab: int
@@ -44,29 +41,31 @@ class Config:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+                raise ValueError(f"{name} is {value!r}, expected a positive integer")
         if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+            raise ValueError(f"n_head {self.n_head} must divide n_embd {self.n_embd}")
 
 
 def shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The name of every parameter, as in OpenAI's checkpoints but without their leading `model/`, and its shape."""
+    """Every parameter's name, OpenAI's without the leading `model/`, and its shape."""
     C = config.n_embd
     yield "wte", (config.n_vocab, C)
     yield "wpe", (config.n_ctx, C)
-    for i in range(config.n_layer):
+    for h in (f"h{i}" for i in range(config.n_layer)):
         for norm in "ln_1", "ln_2":
-            yield f"h{i}/{norm}/g", (C,)
-            yield f"h{i}/{norm}/b", (C,)
-        for layer, n_in, n_out in ("attn/c_attn", C, 3 * C), ("attn/c_proj", C, C), ("mlp/c_fc", C, 4 * C), ("mlp/c_proj", 4 * C, C):
-            yield f"h{i}/{layer}/w", (n_in, n_out)
-            yield f"h{i}/{layer}/b", (n_out,)
-    yield "ln_f/g", (C,)
-    yield "ln_f/b", (C,)
+            yield from ((f"{h}/{norm}/g", (C,)), (f"{h}/{norm}/b", (C,)))
+        for layer, n_in, n_out in (
+            ("attn/c_attn", C, 3 * C),
+            ("attn/c_proj", C, C),
+            ("mlp/c_fc", C, 4 * C),
+            ("mlp/c_proj", 4 * C, C),
+        ):
+            yield from ((f"{h}/{layer}/w", (n_in, n_out)), (f"{h}/{layer}/b", (n_out,)))
+    yield from (("ln_f/g", (C,)), ("ln_f/b", (C,)))
 
 
 def nest(tensors: dict[str, Array]) -> Params:
-    """{"h0/ln_1/g": array, …} → {"h": [{"ln_1": {"g": array, …}, …}, …], …}: the same arrays, as `forward` reads them."""
+    """{"h0/ln_1/g": array, …} → {"h": [{"ln_1": {"g": array}, …}], …}, for `forward`."""
     params: Params = {}
     for path, array in tensors.items():
         *parents, name = path.split("/")
@@ -79,37 +78,37 @@ def nest(tensors: dict[str, Array]) -> Params:
 
 
 class Cache:
-    """The keys and values of every token read so far, so that no token is read twice: OpenAI's `past`.
+    """The keys and values of the tokens read so far, OpenAI's `past` and `present`.
 
-    kv (n_layer, 2, B, H, N, D) is reserved at once; its first `length` positions of N are filled. To forget the
-    latest tokens, lower `length`. The memory of positions not yet reached is not touched.
+    kv (n_layer, 2, B, H, N, D) is reserved at once; `length` positions of N are filled.
+    Lower `length` to forget the latest. Memory not yet reached is never touched.
     """
 
-    def __init__(self, config: Config, batch: int = 1, n_ctx: int | None = None) -> None:
-        d_head = config.n_embd // config.n_head
-        self.kv = np.empty((config.n_layer, 2, batch, config.n_head, n_ctx or config.n_ctx, d_head), np.float32)
+    def __init__(self, config: Config, batch: int = 1, n_ctx: int = 0) -> None:
+        H, D = config.n_head, config.n_embd // config.n_head
+        shape = (config.n_layer, 2, batch, H, n_ctx or config.n_ctx, D)
+        self.kv = np.empty(shape, np.float32)
         self.length = 0
 
 
-def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (…, C) → (…, C)
-    """g (x - mean) / sqrt(variance + eps) + b, over the last axis (Ba et al. 2016)."""
+def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (…, C)
+    """g (x - mean) / sqrt(variance + eps) + b over the last axis (Ba et al. 2016)."""
     x = x - x.mean(-1, keepdims=True)
-    variance = np.square(x).mean(-1, keepdims=True)
-    x /= np.sqrt(variance + eps)
+    x /= np.sqrt(np.square(x).mean(-1, keepdims=True) + eps)
     x *= g
     x += b
     return x
 
 
 def linear(x: Array, w: Array, b: Array) -> Array:  # (…, n_in) → (…, n_out)
-    """x @ w + b. The leading axes are made one, so that all rows share one trip of w through memory."""
+    """x @ w + b, with all rows of x in one product: w is read from memory once."""
     y = x.reshape(-1, x.shape[-1]) @ w
     y += b
     return y.reshape(*x.shape[:-1], -1)
 
 
 def gelu(x: Array) -> Array:
-    """x Φ(x) in its tanh form, x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel 2016)."""
+    """x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel 2016)."""
     y = np.square(x)
     y *= math.sqrt(2 / math.pi) * 0.044715
     y += math.sqrt(2 / math.pi)
@@ -122,7 +121,7 @@ def gelu(x: Array) -> Array:
 
 
 def softmax(x: Array) -> Array:  # (…, n) → (…, n)
-    """exp(x) / sum(exp(x)) over the last axis; the largest is taken off first, so that nothing overflows."""
+    """exp(x) / sum(exp(x)) over the last axis, with max(x) taken off: no overflow."""
     x = x - x.max(-1, keepdims=True)
     np.exp(x, out=x)
     x /= x.sum(-1, keepdims=True)
@@ -130,72 +129,71 @@ def softmax(x: Array) -> Array:  # (…, n) → (…, n)
 
 
 def split_heads(x: Array, n_head: int) -> Array:  # (B, T, C) → (B, H, T, D)
-    B, T, C = x.shape
-    return x.reshape(B, T, n_head, C // n_head).transpose(0, 2, 1, 3)
+    return x.reshape(*x.shape[:2], n_head, -1).transpose(0, 2, 1, 3)
 
 
 def merge_heads(x: Array) -> Array:  # (B, H, T, D) → (B, T, C)
-    B, H, T, D = x.shape
-    return x.transpose(0, 2, 1, 3).reshape(B, T, H * D)
+    return x.transpose(0, 2, 1, 3).reshape(len(x), x.shape[2], -1)
 
 
-def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T, D), (B, H, S, D) → (B, H, T, S)
-    """softmax(q kᵀ / sqrt(D)): how much each query attends to each key (Vaswani et al. 2017, section 3.2.1).
+def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T|S, D) → (B, H, T, S)
+    """softmax(q kᵀ / sqrt(D)): how much each query attends to each key.
 
-    The T queries are the last T of the S tokens. Each sees itself and what came before: every row sums to one, with
-    zeros above the diagonal that ends in the lower right corner.
+    The queries are of the last T of S tokens. Each sees itself and the tokens before it,
+    the others get the weight zero (Vaswani et al. 2017, sections 3.2.1 and 3.2.3).
     """
     T, D = q.shape[-2:]
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
     if T > 1:
-        scores[..., -T:] += np.triu(np.full((T, T), -np.inf, np.float32), 1)
+        scores[..., -T:] += np.triu(np.full((T, T), -np.inf, scores.dtype), 1)
     return softmax(scores)
 
 
-def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, past: int) -> Array:  # (B, T, C) → (B, T, C)
-    """Multi-head causal self-attention of T tokens that come after `past` others.
+def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, past: int) -> Array:
+    """Self-attention: T tokens take what they need from each other and from `past` others.
 
-    kv (2, B, H, N, D) holds the keys and values of the `past` tokens; those of the T tokens are added to it.
+    kv (2, B, H, N, D) holds the keys and values of those; it receives those of the T.
     """
     S = past + x.shape[1]
-    q, k, v = (split_heads(part, kv.shape[2]) for part in np.split(linear(x, **c_attn), 3, axis=-1))  # (B, H, T, D)
+    qkv = np.split(linear(x, **c_attn), 3, axis=-1)  # 3 × (B, T, C)
+    q, k, v = (split_heads(part, kv.shape[2]) for part in qkv)  # 3 × (B, H, T, D)
     kv[0, :, :, past:S], kv[1, :, :, past:S] = k, v
-    keys, values = kv[:, :, :, :S]  # (B, H, S, D)
-    return linear(merge_heads(attention_weights(q, keys) @ values), **c_proj)
+    k, v = kv[:, :, :, :S]  # 2 × (B, H, S, D)
+    return linear(merge_heads(attention_weights(q, k) @ v), **c_proj)  # (B, T, C)
 
 
 def mlp(x: Array, c_fc: Params, c_proj: Params) -> Array:  # (B, T, C) → (B, T, C)
-    """Two layers with four times the width between them, for each token by itself."""
+    """Two layers, four times as wide in between, for each token by itself."""
     return linear(gelu(linear(x, **c_fc)), **c_proj)
 
 
-def block(x: Array, params: Params, kv: Array, past: int) -> Array:  # (B, T, C) → (B, T, C)
-    """One layer: tokens exchange what they know, then each thinks about it; both add to the residual stream x."""
+def block(x: Array, params: Params, kv: Array, past: int) -> Array:  # (B, T, C)
+    """One of n_layer: attention, then the MLP, each added to the residual stream x."""
     x = x + attn(layer_norm(x, **params["ln_1"]), **params["attn"], kv=kv, past=past)
     x = x + mlp(layer_norm(x, **params["ln_2"]), **params["mlp"])
     return x
 
 
 def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) → (B, T, C)
-    """The whole transformer: T more tokens after those in the cache → what the last layer made of each of them.
+    """Read T tokens after those in the cache → the final vector of each, for `unembed`.
 
-    `unembed` turns the result, or the part of it that is wanted, into logits. A long prompt is read in chunks, each
-    after the one before it, just as decoding reads one token after the others: the result is the same, the memory
-    does not grow with T, and little is computed above the diagonal of the attention matrix only to be masked.
+    A long prompt is read in chunks, one after the other, as decoding reads single tokens:
+    the result is the same, memory is bounded, and less is computed only to be masked.
     """
     B, T = tokens.shape
     chunk = max(1, ROWS_AT_ONCE // B)
     if T > chunk:
-        return np.concatenate([forward(params, tokens[:, i : i + chunk], cache) for i in range(0, T, chunk)], axis=1)
+        parts = [tokens[:, i : i + chunk] for i in range(0, T, chunk)]
+        return np.concatenate([forward(params, part, cache) for part in parts], axis=1)
 
     past = cache.length
     x = params["wte"][tokens] + params["wpe"][past : past + T]  # (B, T, C)
-    for layer, kv in zip(params["h"], cache.kv, strict=True):
-        x = block(x, layer, kv, past)
+    for block_params, kv in zip(params["h"], cache.kv, strict=True):
+        x = block(x, block_params, kv, past)
     cache.length += T
     return layer_norm(x, **params["ln_f"])
 
 
 def unembed(params: Params, x: Array) -> Array:  # (…, C) → (…, V)
-    """The logits of the next token: the inner product of x with every token's embedding."""
+    """The logits: the inner product of x with the embedding of every token."""
     return (x.reshape(-1, x.shape[-1]) @ params["wte"].T).reshape(*x.shape[:-1], -1)

@@ -1,0 +1,230 @@
+"""The network → files: OpenAI's released checkpoints, resumed and verified.
+
+A model is fetched into `NAME.part/` beside its later place. Its files move to `NAME/`
+when all of them are whole and verified, the largest one last, so that what stands there
+is a model. A broken transfer goes on where it stopped, in the same run or a later one.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import requests
+
+from . import locate
+from .checkpoint import Checkpoint, CheckpointError
+from .console import Parser, fail, notice, run
+
+DATA = "model.ckpt.data-00000-of-00001"
+OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
+FILES = ("hparams.json", "vocab.bpe", "model.ckpt.index", DATA)
+VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+OFFLINE_AFTER = 5  # seconds without any answer
+TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of an answer
+ATTEMPTS = 5  # in a row without a new byte
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP status of faults that may pass
+
+
+class DownloadError(Exception):
+    """A model that could not be fetched; the message says why. The next run goes on."""
+
+
+class _Broken(Exception):
+    """A fault that may pass."""
+
+
+PASSING_ERRORS = (
+    _Broken,
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+)
+
+
+def download(
+    model: str, weights: str | Path | None = None, url: str | None = None
+) -> Path:
+    """Fetch a released model, unless it is there already, and return its directory.
+
+    It comes from `url`, or else $MINIGPT2_URL, or else OpenAI's bucket. Raises ValueError
+    for an unknown name, DownloadError if the server does not answer within 5 seconds or
+    does not give the model, OSError if the disk does not take it.
+    """
+    name = locate.ALIASES.get(model, model)
+    if name not in locate.RELEASED:
+        known = ", ".join(locate.RELEASED)
+        raise ValueError(f"unknown model {model!r}: {known} can be downloaded")
+    if there := locate.find(name, weights):
+        return there
+    url = (url or os.environ.get("MINIGPT2_URL") or OPENAI).rstrip("/")
+    final = locate.download_directory(weights) / name
+    part = final.with_name(f"{name}.part")
+    _reach(url)
+    part.mkdir(exist_ok=True)
+    notice(f"downloading {name} from {url} to {final}")
+    for file in FILES:
+        _fetch(f"{url}/{name}/{file}", part / file)
+    try:
+        verify(part)
+    except (CheckpointError, ValueError) as error:
+        shutil.rmtree(part)
+        raise DownloadError(
+            f"what came from {url} is not the model, and was deleted: {error}"
+        ) from None
+    final.mkdir(exist_ok=True)
+    for file in FILES:
+        os.replace(part / file, final / file)
+    shutil.rmtree(part)
+    return final
+
+
+def verify(directory: Path) -> None:
+    """Check a model on disk: the vocabulary by SHA-256, index and tensors by their CRCs.
+
+    Raises CheckpointError at the first difference.
+    """
+    checkpoint = Checkpoint(directory)
+    vocabulary = directory / "vocab.bpe"
+    if vocabulary.is_file():
+        sha256 = hashlib.sha256(vocabulary.read_bytes()).hexdigest()
+        if sha256 != VOCABULARY_SHA256:
+            expected = f"expected {VOCABULARY_SHA256}; fetch it again"
+            raise CheckpointError(f"{vocabulary}: SHA-256 {sha256}, {expected}")
+    progress = Progress("verifying", checkpoint.path.stat().st_size)
+    if checkpoint.verify(progress.add):
+        progress.close()
+    else:
+        notice(f"{checkpoint.path}: has no checksums, only its structure was checked")
+
+
+def _reach(url: str) -> None:
+    """Raise DownloadError unless the server gives some answer within OFFLINE_AFTER seconds.
+
+    It is asked in a thread, because the look-up of its name knows no time limit.
+    """
+    problem = [f"no answer within {OFFLINE_AFTER} seconds"]
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=OFFLINE_AFTER)
+            problem.clear()
+        except requests.RequestException as error:
+            problem[:] = [type(error).__name__]
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(OFFLINE_AFTER)
+    if problem:
+        raise DownloadError(f"cannot reach {url} ({problem[0]})")
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Fetch one file; give up when ATTEMPTS tries in a row have brought nothing new."""
+    failures = 0
+    while True:
+        before = path.stat().st_size if path.exists() else 0
+        try:
+            return _transfer(url, path, before)
+        except PASSING_ERRORS as error:
+            came = path.exists() and path.stat().st_size > before
+            failures = 1 if came else failures + 1
+            if failures == ATTEMPTS:
+                problem = f"{url}: {error}; run the same command again to go on"
+                raise DownloadError(problem) from None
+            time.sleep(2 ** (failures - 1))
+        except requests.RequestException as error:
+            raise DownloadError(f"{url}: {error}") from None
+
+
+def _transfer(url: str, path: Path, have: int) -> None:
+    """One try: append what the file lacks, or write it anew if the server has no ranges."""
+    headers = {"Accept-Encoding": "identity"}  # no compression: lengths are of the file
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        status = response.status_code
+        content_range = response.headers.get("Content-Range", "")  # "bytes 7-9/10"
+        if status == 200:
+            have, total = 0, response.headers.get("Content-Length", "")
+        elif status == 206 and content_range.startswith(f"bytes {have}-"):
+            total = content_range.rpartition("/")[2]
+        elif status == 416 and content_range == f"bytes */{have}":
+            return  # the file was whole
+        elif status == 416:
+            path.unlink()
+            raise _Broken("the file on the server has changed")
+        elif status in PASSING:
+            raise _Broken(f"{status} {response.reason}")
+        else:
+            raise DownloadError(f"{url}: {status} {response.reason} {content_range}")
+        progress = Progress(path.name, int(total) if total.isdecimal() else 0, have)
+        try:
+            with open(path, "ab" if have else "wb") as file:
+                for piece in response.iter_content(1 << 16):
+                    file.write(piece)
+                    progress.add(len(piece))
+        finally:
+            progress.close()
+    if progress.total and progress.done != progress.total:
+        raise _Broken(f"{progress.done} of {progress.total} bytes came")
+
+
+class Progress:
+    """A line on standard error: how much is done, how fast, and the time left.
+
+    On a terminal it is kept up to date; elsewhere it is written once, at the end.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
+        self.title, self.total, self.done = title, total, done
+        self.start, self.at_start, self.shown = time.monotonic(), done, 0.0
+
+    def add(self, size: int) -> None:
+        self.done += size
+        if sys.stderr.isatty() and time.monotonic() - self.shown > 0.1:
+            self.shown = time.monotonic()
+            print(f"\r{self}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        print(f"\r{self}\x1b[K" if sys.stderr.isatty() else self, file=sys.stderr)
+
+    def __str__(self) -> str:
+        seconds = max(time.monotonic() - self.start, 1e-3)
+        speed = (self.done - self.at_start) / seconds  # bytes a second
+        text = f"{self.title}: {self.done / 1e6:.1f} MB"
+        if self.total:
+            text += f" of {self.total / 1e6:.1f} MB, {100 * self.done // self.total} %"
+        text += f", {speed / 1e6:.1f} MB/s"
+        if self.done < self.total and speed:
+            left = int((self.total - self.done) / speed)
+            text += f", {left // 60}:{left % 60:02} left"
+        return text
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser("minigpt2.download", description="Download a released GPT-2.")
+    add = parser.add_argument
+    add("model", help=", ".join(locate.RELEASED))
+    add("--weights", metavar="DIR", help="where models live (default: see the README)")
+    add("--url", help="a mirror (default $MINIGPT2_URL, else OpenAI's bucket)")
+    add("--verify", action="store_true", help="only check the model that is on disk")
+    args = parser.parse_args(argv)
+    try:
+        if args.verify:
+            directory = locate.find(args.model, args.weights)
+            if directory is None:
+                fail(f"{args.model} is not there: leave out --verify to download it")
+            verify(directory)
+            notice(f"{directory} is whole")
+        else:
+            print(download(args.model, args.weights, args.url))
+    except (CheckpointError, DownloadError, ValueError) as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    run(main)

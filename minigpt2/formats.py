@@ -1,0 +1,269 @@
+"""The bytes of a file → where each tensor lies in it: TensorFlow's tensor bundle and
+safetensors.
+
+A tensor bundle is two files. `model.ckpt.data-00000-of-00001` is the tensors, back to
+back; `model.ckpt.index` says where each lies. The index is a sorted table of LevelDB's
+format (https://github.com/google/leveldb, doc/table_format.md) whose values are
+protocol buffers (tensorflow/core/protobuf/tensor_bundle.proto).
+
+A safetensors file (https://github.com/huggingface/safetensors) is the length of its
+header in eight bytes, the header in JSON, and the tensors, back to back.
+
+Every function raises FormatError for bytes that are not of its format.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .crc32c import crc32c, masked
+
+TABLE_MAGIC = 0xDB4775248B80FB57
+FOOTER_BYTES = 48
+TRAILER_BYTES = (
+    5  # after each block: its compression in one byte and a masked CRC-32C in four
+)
+SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
+MAX_DIMENSIONS = 32  # as in NumPy 1
+BYTES_PER_ITEM = {"F32": 4, "F16": 2, "BF16": 2}
+TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
+
+
+class FormatError(Exception):
+    """Bytes that are not of their format: what was found, and what was expected."""
+
+
+class Entry(NamedTuple):
+    """Where a tensor lies: `size` bytes from `offset` on. dtype is "F32", "F16", "BF16"
+    or one that is not read here."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+    crc: int | None  # masked CRC-32C of the bytes
+
+
+def read_bundle_index(index: bytes) -> dict[str, Entry]:
+    """The contents of a `model.ckpt.index` file → its tensors by name."""
+    if len(index) < FOOTER_BYTES:
+        raise FormatError(
+            f"the file has {len(index)} bytes, an index has at least {FOOTER_BYTES}"
+        )
+    footer = index[-FOOTER_BYTES:]
+    (magic,) = struct.unpack("<Q", footer[-8:])
+    if magic != TABLE_MAGIC:
+        raise FormatError(
+            f"magic number {magic:#018x} at its end, expected {TABLE_MAGIC:#018x}"
+        )
+    *_, index_offset, index_size = _varints(
+        footer[:-8], 4
+    )  # the first two point to a block that is not needed
+
+    entries: dict[str, Entry] = {}
+    header = None
+    for _, handle in _block(index, index_offset, index_size):
+        for key, value in _block(index, *_varints(handle, 2)):
+            if key == b"":
+                header = _message(value)
+            else:
+                name = key.decode(errors="backslashreplace")
+                if name in entries:
+                    raise FormatError(f"tensor {name} is there twice")
+                entries[name] = _bundle_entry(name, value)
+    if header is None:
+        raise FormatError("no header entry")
+    if header.get(1, [1]) != [1]:
+        raise FormatError(
+            f"its tensors are spread over {header[1][0]} data files, expected 1"
+        )
+    if header.get(2, [0]) != [0]:
+        raise FormatError("its numbers are big-endian, expected little-endian")
+    return entries
+
+
+def _bundle_entry(name: str, value: bytes) -> Entry:
+    """The protocol buffer BundleEntryProto."""
+    fields = _message(value)
+    if 7 in fields:
+        raise FormatError(f"tensor {name} is stored in slices, expected whole")
+    shape = []
+    for shape_proto in fields.get(2, []):
+        for dim in _message(_bytes(shape_proto)).get(2, []):
+            shape.append(_integer(_message(_bytes(dim)).get(1, [0])))
+    dtype, offset, size = (_integer(fields.get(number, [0])) for number in (1, 4, 5))
+    if _integer(fields.get(3, [0])) != 0:
+        raise FormatError(f"tensor {name} is in another data file than the first")
+    crc = _integer(fields.get(6, [0]))
+    return Entry(
+        "F32" if dtype == TENSORFLOW_FLOAT else f"TensorFlow type {dtype}",
+        tuple(shape),
+        offset,
+        size,
+        crc,
+    )
+
+
+def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """The keys and values of one block of a table. A key is stored as the length of
+    what it shares with the key before it, and the rest."""
+    end = offset + size
+    if end + TRAILER_BYTES > len(table):
+        raise FormatError(
+            f"a block ends at byte {end + TRAILER_BYTES}, the file at {len(table)}"
+        )
+    compression, crc = struct.unpack("<BI", table[end : end + TRAILER_BYTES])
+    if masked(crc32c(table[offset : end + 1])) != crc:
+        raise FormatError(f"the block at byte {offset} does not match its CRC-32C")
+    if compression:
+        raise FormatError(f"the block at byte {offset} is compressed, expected plain")
+    block = table[offset:end]
+    if size < 4:
+        raise FormatError(
+            f"the block at byte {offset} has {size} bytes, expected at least 4"
+        )
+    (n_restarts,) = struct.unpack("<I", block[-4:])
+    end = (
+        size - 4 - 4 * n_restarts
+    )  # after the entries stand the restart points, which only a search needs
+    if end < 0:
+        raise FormatError(
+            f"the block at byte {offset} has {n_restarts} restart points, more than fit in it"
+        )
+    position, key = 0, b""
+    while position < end:
+        shared, position = _varint(block, position)
+        fresh, position = _varint(block, position)
+        length, position = _varint(block, position)
+        if shared > len(key) or position + fresh + length > end:
+            raise FormatError(
+                f"the block at byte {offset} has an entry that does not fit in it"
+            )
+        key = key[:shared] + block[position : position + fresh]
+        position += fresh
+        yield key, block[position : position + length]
+        position += length
+
+
+def _message(data: bytes) -> dict[int, list[int | bytes]]:
+    """The fields of a protocol buffer by number
+    (https://protobuf.dev/programming-guides/encoding)."""
+    fields: dict[int, list[int | bytes]] = {}
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        number, wire_type = tag >> 3, tag & 7
+        value: int | bytes
+        if wire_type == 0:
+            value, position = _varint(data, position)
+        elif wire_type in (1, 2, 5):
+            size = {1: 8, 5: 4}.get(wire_type)
+            if size is None:
+                size, position = _varint(data, position)
+            value, position = data[position : position + size], position + size
+            if position > len(data):
+                raise FormatError("a field ends after its message")
+            if wire_type == 5:
+                value = int.from_bytes(value, "little")
+        else:
+            raise FormatError(f"a field of unknown wire type {wire_type}")
+        fields.setdefault(number, []).append(value)
+    return fields
+
+
+def _integer(values: list[int | bytes]) -> int:
+    if not isinstance(values[-1], int):
+        raise FormatError("bytes where a number was expected")
+    return values[-1]
+
+
+def _bytes(value: int | bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise FormatError("a number where bytes were expected")
+    return value
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number in groups of seven bits, the lowest first, and the position after it."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if position >= len(data):
+            raise FormatError("a number is cut off")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise FormatError("a number of more than 64 bits")
+
+
+def _varints(data: bytes, count: int) -> list[int]:
+    values, position = [], 0
+    for _ in range(count):
+        value, position = _varint(data, position)
+        values.append(value)
+    return values
+
+
+def read_safetensors_header(header: bytes, data_offset: int) -> dict[str, Entry]:
+    """The JSON header of a safetensors file, whose data follow at `data_offset`."""
+    entries = {}
+    for name, fields in parse_json_object(header).items():
+        if name == "__metadata__":
+            continue
+        try:
+            dtype, shape, (start, end) = (fields[key] for key in SAFETENSORS_KEYS)
+            numbers = [start, end, *shape]
+        except (TypeError, KeyError, ValueError):
+            keys = ", ".join(SAFETENSORS_KEYS)
+            raise FormatError(f"tensor {name}: expected {keys}") from None
+        if type(dtype) is not str or any(type(n) is not int or n < 0 for n in numbers):
+            raise FormatError(f"tensor {name}: {str(fields)[:80]} makes no sense")
+        offset, size = data_offset + start, end - start
+        entries[name] = Entry(dtype, tuple(shape), offset, size, None)
+    return entries
+
+
+def parse_json_object(text: bytes) -> dict[str, Any]:
+    """A JSON object in which no key stands twice."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = dict(pairs)
+        if len(keys) < len(pairs):
+            raise FormatError("a key stands twice in one object")
+        return keys
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+    except RecursionError:
+        raise FormatError("not JSON that anyone wrote: too deeply nested") from None
+    except ValueError as error:
+        raise FormatError(f"not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise FormatError("not a JSON object")
+    return value
+
+
+def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) -> None:
+    """See that every tensor is as long as its shape says, and that they fill the file."""
+    end = data_offset
+    for name, entry in sorted(entries.items(), key=lambda item: item[1][2:4]):
+        if len(entry.shape) > MAX_DIMENSIONS:
+            raise FormatError(f"tensor {name} has {len(entry.shape)} dimensions")
+        bytes_per_item = BYTES_PER_ITEM.get(entry.dtype)
+        if bytes_per_item and entry.size != bytes_per_item * math.prod(entry.shape):
+            problem = f"{entry.size} bytes do not make its shape {entry.shape}"
+            raise FormatError(f"tensor {name}: {problem}")
+        if entry.offset != end:
+            raise FormatError(
+                f"tensor {name} is at byte {entry.offset}, expected {end}"
+            )
+        end += entry.size
+        if end > file_size:
+            raise FormatError(
+                f"the file has {file_size} bytes, tensor {name} ends at {end}"
+            )
+    if end != file_size:
+        raise FormatError(f"the file has {file_size} bytes, expected {end}")
