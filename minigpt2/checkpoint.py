@@ -15,9 +15,8 @@ import numpy as np
 
 from . import formats
 from .crc32c import crc32c, masked
+from .locate import HUGGINGFACE_FILES, OPENAI_FILES
 
-OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
-HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 VOCABULARY_FILES = ("vocab.bpe", "merges.txt")
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}

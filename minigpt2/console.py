@@ -1,5 +1,4 @@
-"""What every command of minigpt2 does alike: text in, one clear line for an error, a
-quiet end for Ctrl-C and closed pipes."""
+"""What all commands do alike: read a text, tell an error in one line, end quietly."""
 
 import argparse
 import os
@@ -17,8 +16,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command and exit: 0 when it is done, 2 for input it cannot use, 130 for
-    Ctrl-C, as shells have it."""
+    """Run a command and exit: 130 after Ctrl-C, as shells have it, 1 if the system fails
+    (a full disk), 0 otherwise. Bad input has ended it by `fail`, with 2."""
     try:
         for stream in sys.stdout, sys.stderr:
             if hasattr(stream, "reconfigure"):
@@ -56,8 +55,8 @@ def fail(problem: object) -> NoReturn:
 
 
 def read_text(argument: str | None) -> str:
-    """The text given on the command line, or else standard input; ends the command if
-    it is not valid UTF-8."""
+    """The text given on the command line, or else (None or "-") standard input, which
+    must be valid UTF-8."""
     if argument not in (None, "-"):
         try:
             argument.encode()

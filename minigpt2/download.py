@@ -19,9 +19,8 @@ from . import locate
 from .checkpoint import Checkpoint, CheckpointError
 from .console import Parser, fail, notice, run
 
-DATA = "model.ckpt.data-00000-of-00001"
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
-FILES = ("hparams.json", "vocab.bpe", "model.ckpt.index", DATA)
+FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
 VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 OFFLINE_AFTER = 5  # seconds without any answer
 TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of an answer

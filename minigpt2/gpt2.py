@@ -1,29 +1,26 @@
-"""The model and its tokenizer behind one face: `load` opens a model, GPT2 is what it
-gives."""
+"""The model and its tokenizer behind one face: `load` opens a model, GPT2 is one."""
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from . import locate
 from .checkpoint import Checkpoint, CheckpointError
 from .generate import Options, generate_text
-from .model import Cache, Config, Params, forward, nest, shapes, unembed
+from .locate import find
+from .model import Array, Cache, Config, Params, forward, nest, shapes, unembed
 from .score import log_probabilities
-from .tokenizer import RELEASED as RELEASED_VOCABULARY
-from .tokenizer import Tokenizer
+from .tokenizer import CHARACTERS, RELEASED_VOCABULARY, Tokenizer
 
 
 class GPT2:
-    """A model with its parameters and its tokenizer: `load` makes one.
+    """A model: its sizes, its parameters, and the tokenizer that goes with it.
 
-    config     n_vocab, n_ctx, n_embd, n_head, n_layer
-    params     the parameters, float32, nested as in OpenAI's names:
-               params["h"][0]["attn"]["c_attn"]["w"]
-    tokenizer  the model's tokenizer; raises CheckpointError if there is none for its
-               n_vocab"""
+    config  n_vocab, n_ctx, n_embd, n_head, n_layer
+    params  float32 arrays, nested as OpenAI names them: params["h"][0]["ln_1"]["g"]
+    """
 
     def __init__(
         self, config: Config, params: Params, vocabulary: Path = RELEASED_VOCABULARY
@@ -34,34 +31,41 @@ class GPT2:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
+        """Text ⇄ token ids. Raises CheckpointError if the model's ids are not those of a
+        byte-level merge list: `logits` still works then."""
+        path = self._vocabulary
         try:
-            return Tokenizer.from_file(self._vocabulary, self.config.n_vocab)
-        except (OSError, ValueError) as error:
+            tokenizer = Tokenizer.from_file(path, self.config.n_vocab)
+            if (ids := path.with_name("vocab.json")).is_file():
+                numbers = json.loads(ids.read_bytes())
+                if any(numbers[c] != i for i, c in enumerate(CHARACTERS)):
+                    raise ValueError("vocab.json numbers the tokens in another order")
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise CheckpointError(
-                f"no tokenizer for this model: {self._vocabulary}: {error}"
+                f"{path}: no tokenizer for this model: {error}"
             ) from None
+        return tokenizer
 
-    def logits(self, tokens: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The logits of the next token after each token: int (T,) or (B, T) → float32
+    def logits(self, tokens: Sequence[int] | Array) -> Array:
+        """The logits of the token that follows each one: int (T,) or (B, T) → float32
         (T, n_vocab) or (B, T, n_vocab).
 
-        Raises ValueError for tokens of another shape or type, ids outside the
-        vocabulary, or T above n_ctx."""
+        Raises ValueError for another shape or type, an id outside the vocabulary, or T
+        above n_ctx.
+        """
         tokens = np.asarray(tokens)
         if (
             tokens.ndim not in (1, 2)
-            or not np.issubdtype(tokens.dtype, np.integer)
             or tokens.size == 0
+            or tokens.dtype.kind not in "iu"
         ):
-            raise ValueError(
-                f"expected int tokens (T,) or (B, T), not {tokens.dtype} {tokens.shape}"
-            )
-        if tokens.shape[-1] > self.config.n_ctx:
-            raise ValueError(
-                f"{tokens.shape[-1]} tokens do not fit the context window of {self.config.n_ctx}"
-            )
-        if tokens.min() < 0 or tokens.max() >= self.config.n_vocab:
-            raise ValueError(f"token ids must be in 0 … {self.config.n_vocab - 1}")
+            found = f"{tokens.dtype} {tokens.shape}"
+            raise ValueError(f"tokens are {found}, expected int (T,) or (B, T)")
+        n_vocab, n_ctx = self.config.n_vocab, self.config.n_ctx
+        if tokens.shape[-1] > n_ctx:
+            raise ValueError(f"{tokens.shape[-1]} tokens, n_ctx is {n_ctx}")
+        if tokens.min() < 0 or tokens.max() >= n_vocab:
+            raise ValueError(f"a token id is not in 0 … {n_vocab - 1}")
         batch = np.atleast_2d(tokens)  # (B, T)
         x = forward(self.params, batch, Cache(self.config, *batch.shape))
         return unembed(self.params, x).reshape(*tokens.shape, -1)
@@ -76,47 +80,39 @@ class GPT2:
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> Iterator[str]:
-        """The text that follows the prompt, in pieces, as they come.
+        """The text that follows the prompt, in pieces as they come.
 
-        What the options mean: generate.Options. Prompts that are empty or longer than
-        the context window: generate.generate_text. Raises ValueError for an option out
-        of range."""
+        The options are those of generate.Options; how prompts are read that are empty, or
+        longer than the context window, stands at generate.generate_text. Raises ValueError
+        for an option out of range.
+        """
         options = Options(max_tokens, temperature, top_k, top_p, seed, stop)
-        pieces = generate_text(
-            self.params, self.config, self.tokenizer, prompt, options
-        )
-        return (text for _, text in pieces if text)
+        model = self.params, self.config, self.tokenizer
+        return (text for _, text in generate_text(*model, prompt, options) if text)
 
-    def score(self, text: str) -> np.ndarray:
-        """The natural-log probability of each token of the text after the first:
-        float64 (number of tokens - 1,)."""
+    def score(self, text: str) -> Array:
+        """The natural-log probability of each token after the first: float64 (T - 1,)."""
         return log_probabilities(self.params, self.config, self.tokenizer.encode(text))
 
 
 def load(model: str | Path = "124M", weights: str | Path | None = None) -> GPT2:
-    """Open a model: "124M", "355M", "774M" or "1558M", "tiny", or a directory with a
-    checkpoint.
+    """Open a model: "124M", "355M", "774M", "1558M", "tiny", or a checkpoint's directory.
 
-    A released model that is in none of the weights directories
-    (locate.weights_directories) is downloaded first. Raises ValueError for an unknown
-    model, CheckpointError for a checkpoint that cannot be used, download.DownloadError.
+    A released model is looked for in locate.weights_directories(weights) and downloaded
+    if it is in none of them. Raises ValueError for an unknown model, CheckpointError for a
+    checkpoint that cannot be used, download.DownloadError if the network has none.
     """
-    directory = locate.find(str(model), weights)
+    directory = find(str(model), weights)
     if directory is None:
         from .download import (
             download,
-        )  # requests takes longer to import than all the rest
+        )  # requests takes as long to import as all the rest
 
         directory = download(str(model), weights)
     checkpoint = Checkpoint(directory)
     try:
         config = Config(**checkpoint.hparams)
     except ValueError as error:
-        raise CheckpointError(
-            f"{directory}: {error}; fetch hparams.json or config.json again"
-        ) from None
-    return GPT2(
-        config,
-        nest(checkpoint.tensors(shapes(config))),
-        checkpoint.vocabulary or RELEASED_VOCABULARY,
-    )
+        raise CheckpointError(f"{directory}: {error}; fetch it again") from None
+    params = nest(checkpoint.tensors(shapes(config)))
+    return GPT2(config, params, checkpoint.vocabulary or RELEASED_VOCABULARY)

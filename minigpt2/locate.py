@@ -5,22 +5,18 @@ import sys
 from pathlib import Path
 
 RELEASED = ("124M", "355M", "774M", "1558M")
-ALIASES = {
-    "117M": "124M",
-    "345M": "355M",
-}  # the sizes as first announced, before they were counted again
+ALIASES = {"117M": "124M", "345M": "355M"}  # as first announced, before a recount
 EMBEDDED = "tiny"
-COMPLETE = (  # the files of a model in either layout
-    ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001", "vocab.bpe"),
-    ("config.json", "model.safetensors"),
-)
-INSTALLED = Path(__file__).with_name("weights")
+
+OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
+HUGGINGFACE_FILES = ("config.json", "model.safetensors")
+
+INSTALLED = Path(__file__).with_name("weights")  # in an installed package: `tiny`
 
 
 def weights_directories(weights: str | Path | None = None) -> list[Path]:
-    """The directories in which models are looked for, in this order: `weights` or else
-    $MINIGPT2_WEIGHTS, if given; the checkout's weights/; the installed copy of it,
-    which holds `tiny`; the user's cache directory."""
+    """Where models are looked for, in this order: `weights`, or else $MINIGPT2_WEIGHTS;
+    the checkout's weights/; the installed weights; the user's cache directory."""
     given = weights or os.environ.get("MINIGPT2_WEIGHTS")
     directories = [Path(given).expanduser()] if given else []
     checkout = Path(__file__).parent.parent
@@ -30,44 +26,39 @@ def weights_directories(weights: str | Path | None = None) -> list[Path]:
 
 
 def find(model: str, weights: str | Path | None = None) -> Path | None:
-    """The directory of a model, given by name or as a directory; None for a released
-    model that is not there yet.
+    """The directory of a model, given by its name or as that directory; None if it is a
+    released model that has not been downloaded.
 
-    Raises ValueError if it is neither the name of a model nor a directory.
+    Raises ValueError if it is neither a known name nor a directory.
     """
     name = ALIASES.get(model, model)
     if name not in (*RELEASED, EMBEDDED):
         if not Path(model).is_dir():
-            raise ValueError(
-                f"unknown model {model!r}: it is none of {', '.join(RELEASED)}, {EMBEDDED}, nor a directory"
-            )
+            known = f"{', '.join(RELEASED)}, {EMBEDDED} or a directory"
+            raise ValueError(f"unknown model {model!r}, expected {known}")
         return Path(model)
     for directory in weights_directories(weights):
-        for files in COMPLETE:
+        for files in OPENAI_FILES, HUGGINGFACE_FILES:
             if all((directory / name / file).is_file() for file in files):
                 return directory / name
     if name == EMBEDDED:
-        raise ValueError(
-            f"the embedded model {EMBEDDED} is missing from {INSTALLED}: install minigpt2 again"
-        )
+        raise ValueError(f"the model {name} is not in {INSTALLED}: install again")
     return None
 
 
 def download_directory(weights: str | Path | None = None) -> Path:
-    """Where downloads go: the directory given as `weights` or $MINIGPT2_WEIGHTS; else
-    the checkout's weights/ if it can be written; else the user's cache directory. (Not
-    the installed copy: that belongs to the package manager.)
+    """Where downloads go: into `weights` or $MINIGPT2_WEIGHTS if given; else into the
+    checkout's weights/, if it can be written; else into the user's cache directory.
 
-    Raises OSError if it cannot be written.
+    They never go to the installed weights, which are the package manager's to delete.
+    Raises OSError if the directory cannot be written.
     """
-    given = weights or os.environ.get("MINIGPT2_WEIGHTS")
     first, *_, cache = weights_directories(weights)
+    given = weights or os.environ.get("MINIGPT2_WEIGHTS")
     directory = first if given or (first != INSTALLED and _writable(first)) else cache
     directory.mkdir(parents=True, exist_ok=True)
     if not _writable(directory):
-        raise PermissionError(
-            f"the weights directory {directory} cannot be written: choose another with --weights"
-        )
+        raise PermissionError(f"cannot write to {directory}: see --weights")
     return directory
 
 

@@ -10,20 +10,19 @@ from .model import Array
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """How the next token is chosen, as in src/sample.py of OpenAI's release.
 
-    temperature  divides the logits; 0 takes the likeliest token, 1 leaves the model's
-                 distribution as it is
+    temperature  divides the logits; 0 takes the likeliest token, 1 changes nothing
     top_k        keeps the k likeliest tokens; None keeps all
-    top_p        then keeps the likeliest tokens whose probabilities sum to at most p,
+    top_p        then keeps the likeliest tokens whose probabilities sum to at most p, but
                  at least one; None keeps all
 
-    Tokens as likely as the last one kept are kept too. All of it is as in src/sample.py
-    of OpenAI's release. (Holtzman et al. 2019, who named top-p, also keep the token
-    with which the sum passes p.)
+    Tokens as likely as the last one kept are kept too. (Holtzman et al. 2019, who named
+    top-p, also keep the token with which the sum passes p.)
 
-    Raises ValueError for a temperature below 0, top_k below 1 or top_p outside (0, 1];
-    its methods raise FloatingPointError for logits that are not finite."""
+    Raises ValueError for a temperature below 0, top_k below 1 or top_p outside (0, 1],
+    and its methods FloatingPointError for logits that are not finite.
+    """
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -31,46 +30,35 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be 0 or more, not {self.temperature}")
+            raise ValueError(f"temperature is {self.temperature}, expected 0 or more")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top-k must be at least 1, not {self.top_k}")
+            raise ValueError(f"top-k is {self.top_k}, expected 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top-p must be above 0 and at most 1, not {self.top_p}")
+            raise ValueError(f"top-p is {self.top_p}, expected above 0 and at most 1")
 
     def probabilities(self, logits: Array) -> tuple[Array, Array]:
-        """logits float32 (V,) → the n tokens that are kept, int (n,), and their
-        probabilities, float64 (n,)."""
+        """float32 (V,) → the n tokens kept, int (n,), and their float64 probabilities."""
         likeliest = logits.argmax()
         if not np.isfinite(logits[likeliest]):
-            raise FloatingPointError(
-                "the model's logits are not finite: its checkpoint is damaged, or badly trained"
-            )
+            raise FloatingPointError("the logits are not finite: damaged parameters?")
         if self.temperature == 0:
             return np.array([likeliest]), np.ones(1)
         tokens = np.arange(len(logits))
         if self.top_k is not None and self.top_k < len(logits):
-            least = np.partition(logits, -self.top_k)[-self.top_k]
-            tokens = np.flatnonzero(logits >= least)
-        p = np.exp(
-            (logits[tokens] - logits[likeliest]).astype(np.float64) / self.temperature
-        )
+            kth = np.partition(logits, -self.top_k)[-self.top_k]
+            tokens = np.flatnonzero(logits >= kth)
+        x = (logits[tokens] - logits[likeliest]).astype(np.float64)
+        p = np.exp(x / self.temperature)
         p /= p.sum()
-        if self.top_p is not None:
-            likeliest_first = np.sort(p)[::-1]
-            n = np.count_nonzero(np.cumsum(likeliest_first) <= self.top_p)
-            kept = p >= likeliest_first[max(n - 1, 0)]
+        if self.top_p is not None and self.top_p < 1:  # sums of all may round past 1
+            descending = np.sort(p)[::-1]
+            n = np.count_nonzero(np.cumsum(descending) <= self.top_p)
+            kept = p >= descending[max(n - 1, 0)]
             tokens, p = tokens[kept], p[kept] / p[kept].sum()
         return tokens, p
 
     def choose(self, logits: Array, rng: np.random.Generator) -> int:
-        """One token drawn from `probabilities(logits)`: the first at which their
-        running sum passes a random number."""
+        """One token, by its probability: where their running sum passes a random number."""
         tokens, p = self.probabilities(logits)
-        return int(
-            tokens[
-                min(
-                    np.searchsorted(np.cumsum(p), rng.random(), side="right"),
-                    len(tokens) - 1,
-                )
-            ]
-        )
+        i = np.searchsorted(np.cumsum(p), rng.random(), side="right")
+        return int(tokens[min(i, len(tokens) - 1)])

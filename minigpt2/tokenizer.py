@@ -19,7 +19,7 @@ import regex
 from .console import Parser, fail, read_text, run
 
 END_OF_TEXT = "<|endoftext|>"
-RELEASED = Path(__file__).with_name("vocab.bpe")
+RELEASED_VOCABULARY = Path(__file__).with_name("vocab.bpe")
 # contractions; words, numbers and the rest with the one space before them; white space
 PIECE = regex.compile(
     r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -78,7 +78,7 @@ class Tokenizer:
 
     @classmethod
     def from_file(
-        cls, path: str | Path = RELEASED, n_vocab: int | None = None
+        cls, path: str | Path = RELEASED_VOCABULARY, n_vocab: int | None = None
     ) -> "Tokenizer":
         """A tokenizer from a `vocab.bpe` or `merges.txt`, by default the released one.
 
@@ -173,7 +173,9 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("text", nargs="?", help="the text; -, or none: standard input")
     add(
-        "--vocab", default=RELEASED, help="a vocab.bpe or merges.txt (default: GPT-2's)"
+        "--vocab",
+        default=RELEASED_VOCABULARY,
+        help="a vocab.bpe or merges.txt (default: GPT-2's)",
     )
     add("--n-vocab", type=int, help="use only the first N_VOCAB ids of it")
     args = parser.parse_args(argv)

@@ -1,0 +1,21 @@
+"""The two checkpoints that the tests read: OpenAI's format and the embedded model."""
+
+from pathlib import Path
+
+import pytest
+
+import minigpt2
+
+SMALL = Path(__file__).with_name("official-small")
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Random, in OpenAI's format: 4 layers, 3 heads, 24 wide, n_ctx 40, n_vocab 1000."""
+    return minigpt2.load(SMALL)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The embedded model: it has learnt to write."""
+    return minigpt2.load("tiny")

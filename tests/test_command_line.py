@@ -1,0 +1,266 @@
+"""python -m minigpt2 as its users run it: text on stdout, one line for an error."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+import minigpt2
+from minigpt2 import locate
+
+PROMPT = "Once upon a time"
+TINY = ["--model", "tiny"]
+SHORT = [*TINY, "--max-tokens", "8"]
+
+
+def start(*arguments, **kwargs):
+    """The command as a process, without the user's own settings."""
+    settings = ("MINIGPT2_WEIGHTS", "MINIGPT2_URL")
+    env = {k: v for k, v in os.environ.items() if k not in settings}
+    env |= kwargs.pop("env", {})
+    pipe = subprocess.PIPE
+    streams = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe} | kwargs
+    command = [sys.executable, "-m", "minigpt2", *arguments]
+    return subprocess.Popen(command, env=env, **streams)
+
+
+def run(*arguments, stdin=None, **kwargs):
+    """Exit status, standard output and standard error of a finished command."""
+    if stdin is not None:
+        kwargs["stdin"] = subprocess.PIPE
+    process = start(*arguments, **kwargs)
+    out, err = process.communicate(stdin, timeout=60)
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_text_goes_to_standard_output_and_nothing_else(tiny):
+    expected = "".join(tiny.generate(PROMPT, max_tokens=8, seed=1))
+    assert run(PROMPT, *SHORT, "--seed", "1") == (0, expected + "\n", "")
+
+
+def test_greedy_is_temperature_zero(tiny):
+    expected = "".join(tiny.generate(PROMPT, max_tokens=8, temperature=0)) + "\n"
+    assert run(PROMPT, *SHORT, "--greedy") == (0, expected, "")
+    assert run(PROMPT, *SHORT, "--temperature", "0") == (0, expected, "")
+
+
+def test_options_reach_the_sampler(tiny):
+    options = {"temperature": 1.5, "top_k": 500, "top_p": 0.8, "seed": 9}
+    expected = "".join(tiny.generate(PROMPT, max_tokens=8, **options))
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in options.items()]
+    assert run(PROMPT, *SHORT, *flags)[1] == expected + "\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]], ids=["pipe", "dash"])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_prompt_from_standard_input(arguments, end):
+    expected = run(PROMPT, *SHORT, "--greedy")
+    given = PROMPT.encode() + end
+    assert run(*arguments, *SHORT, "--greedy", stdin=given) == expected
+
+
+def test_several_samples_with_a_line_between(tiny):
+    status, out, err = run(PROMPT, *SHORT, "--seed=1", "--num-samples=3")
+    first = "".join(tiny.generate(PROMPT, max_tokens=8, seed=1))
+    texts = out.removesuffix("\n").split("\n<|endoftext|>\n")
+    assert (status, err, len(set(texts)), texts[0]) == (0, "", 3, first)
+
+
+def test_stop_may_be_repeated():
+    out = run(PROMPT, *TINY, "--seed=1", "--stop=.", "--stop= the")[1]
+    whole = run(PROMPT, *TINY, "--seed=1")[1]
+    assert whole.startswith(out.removesuffix("\n"))
+    assert "." not in out
+    assert " the" not in out
+
+
+def test_stats_go_to_standard_error():
+    status, out, err = run(PROMPT, *SHORT, "--greedy", "--stats")
+    assert (status, out) == run(PROMPT, *SHORT, "--greedy")[:2]
+    assert err.count("\n") == 1
+    for word in "loaded in", "first token after", "tokens/s":
+        assert word in err
+
+
+def test_empty_prompt():
+    status, out, err = run("", *SHORT)
+    assert (status, err) == (0, "")
+    assert out.strip()
+
+
+def test_version():
+    assert run("--version") == (0, f"minigpt2 {minigpt2.__version__}\n", "")
+
+
+def test_help_does_not_wait_for_numpy():
+    code = "import runpy, sys; sys.argv[1:] = ['--help']\n"
+    code += "try: runpy.run_module('minigpt2', run_name='__main__')\n"
+    code += "finally: sys.exit(any(m in sys.modules for m in ('numpy', 'requests')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    for option in "--model", "--weights", "--max-tokens", "--stop", "--stats":
+        assert option in done.stdout.decode()
+
+
+def test_long_prompt_gives_a_notice():
+    status, out, err = run(*SHORT, stdin=b"and then " * 300)
+    assert (status, err.count("\n")) == (0, 1)
+    assert "reads its last 256" in err
+    assert out.strip()
+
+
+def test_no_network_no_weights_gives_the_embedded_model(tmp_path):
+    if locate.find("124M"):
+        pytest.skip("the default model is there, so nothing has to be downloaded")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        env = {"MINIGPT2_URL": nobody, "MINIGPT2_WEIGHTS": str(tmp_path)}
+        status, out, err = run(PROMPT, "--greedy", "--max-tokens=8", env=env)
+        assert (status, out) == run(PROMPT, *SHORT, "--greedy")[:2]
+        assert err.count("\n") == 1
+        for word in nobody, "tiny", "python -m minigpt2.download 124M":
+            assert word in err
+        status, out, err = run(PROMPT, "--model=124M", env=env)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_directories_come_in_order(tmp_path, tiny):
+    """A `tiny` in --weights comes before the embedded one, and so does $MINIGPT2_WEIGHTS."""
+    shutil.copytree(SMALL, tmp_path / "tiny")
+    random = run("a", *SHORT, "--greedy", f"--weights={tmp_path}")[1]
+    assert random != run("a", *SHORT, "--greedy")[1]
+    env = {"MINIGPT2_WEIGHTS": str(tmp_path)}
+    assert run("a", *SHORT, "--greedy", env=env)[1] == random
+    assert (
+        run("a", f"--model={tmp_path / 'tiny'}", "--greedy", "--max-tokens=8")[1]
+        == random
+    )
+
+
+BAD = [
+    (["--model=345"], "unknown model '345', expected 124M"),
+    (["--model=../tiny"], "unknown model '../tiny'"),
+    ([f"--model={SMALL.parent}"], "no checkpoint; a checkpoint is hparams.json"),
+    (["--temperature=-1"], "temperature is -1.0, expected 0 or more"),
+    (["--temperature=warm"], "invalid float value: 'warm'"),
+    (["--temperature=nan"], "temperature is nan"),
+    (["--top-k=0"], "top-k is 0, expected 1 or more"),
+    (["--top-k=1.5"], "invalid int value"),
+    (["--top-p=0"], "top-p is 0.0, expected above 0 and at most 1"),
+    (["--top-p=1.01"], "top-p is 1.01"),
+    (["--max-tokens=-1"], "max-tokens is -1, expected 0 or more"),
+    (["--max-tokens=many"], "invalid int value"),
+    (["--num-samples=0"], "num-samples is 0, expected 1 or more"),
+    (["--seed=-1"], "seed is -1"),
+    (["--stop="], "stop is empty"),
+    (["--nonsense"], "unrecognized arguments: --nonsense (see minigpt2 --help)"),
+    (["and another"], "unrecognized arguments: and another"),
+    (["--model"], "expected one argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), BAD, ids=lambda value: str(value)[:30])
+def test_bad_command_lines_get_one_clear_line(arguments, line):
+    status, out, err = run(PROMPT, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("minigpt2: ")
+    assert err.count("\n") == 1
+    assert line in err
+
+
+def test_prompts_that_are_not_utf8():
+    assert run(b"caf\xe9", *SHORT)[0::2] == (
+        2,
+        "minigpt2: the text on the command line is not valid UTF-8\n",
+    )
+    assert run(*SHORT, stdin=b"caf\xe9")[0::2] == (
+        2,
+        "minigpt2: standard input is not valid UTF-8 (byte 3)\n",
+    )
+
+
+def test_a_weights_directory_that_cannot_be_written(tmp_path):
+    if locate.find("124M"):
+        pytest.skip("the default model is there, so nothing has to be downloaded")
+    (tmp_path / "file").write_text("")
+    status, out, err = run(PROMPT, f"--weights={tmp_path / 'file' / 'weights'}")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert str(tmp_path) in err
+
+
+def test_a_damaged_checkpoint(tmp_path):
+    model = shutil.copytree(SMALL, tmp_path / "model")
+    data = model / "model.ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-4])
+    status, out, err = run(PROMPT, f"--model={model}")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"{data}: the file has 215612 bytes" in err
+
+
+def test_non_ascii_text_in_a_c_locale():
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    prompt = "“Où est-il?”".encode()
+    out = run(*SHORT, "--greedy", stdin=prompt, env=env)
+    assert out == run(*SHORT, "--greedy", stdin=prompt)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+def test_ctrl_c_ends_quietly():
+    process = start(PROMPT, *TINY, "--max-tokens=1000000")
+    assert process.stdout.read(20)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+def test_a_closed_pipe_ends_quietly():
+    process = start(PROMPT, *TINY, "--max-tokens=1000000")
+    assert process.stdout.read(20)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told():
+    with open("/dev/full", "wb") as full:
+        status, _, err = run_to(full, PROMPT, *SHORT)
+    assert status == 1
+    assert err == "minigpt2: [Errno 28] No space left on device\n"
+
+
+def run_to(stdout, *arguments):
+    process = start(*arguments, stdout=stdout)
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    return process.wait(timeout=60), None, err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_without_prompt_a_terminal_is_asked(tiny):
+    master, terminal = os.openpty()
+    process = start(*SHORT, "--greedy", stdin=terminal)
+    os.close(terminal)
+    os.write(master, f"{PROMPT}\nThe king\n\x04".encode())
+    out, err = process.communicate(timeout=60)
+    os.close(master)
+    texts = ["".join(tiny.generate(p, 8, 0)) for p in (PROMPT, "The king")]
+    assert out.decode() == "".join(f"{text}\n" for text in texts)
+    assert (process.returncode, err.decode()) == (0, "> > > \n")
+
+
+def test_the_public_face():
+    assert set(minigpt2.__all__) >= {"load", "GPT2", "Tokenizer"}
+    for name in minigpt2.__all__:
+        assert getattr(minigpt2, name).__name__ == name
+    with pytest.raises(AttributeError, match="nonsense"):
+        minigpt2.nonsense  # noqa: B018
