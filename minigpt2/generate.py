@@ -62,12 +62,11 @@ def generate_tokens(
     before is forgotten. (Keys and values depend on their position, so the cache cannot be
     shifted.) The model thus always sees the latest n_ctx // 2 tokens, and up to n_ctx.
     """
-    once = Cache(config)
-    x = forward(params, np.array([prompt]), once)  # (1, T, C)
-    cache = Cache(config, len(rngs))
-    cache.length = once.length
-    cache.kv[..., : once.length, :] = once.kv[..., : once.length, :]
-    del once
+    cache, row = Cache(config, len(rngs)), Cache(config, 0)
+    row.kv = cache.kv[:, :, :1]  # the prompt is read into the first row, then copied
+    x = forward(params, np.array([prompt]), row)  # (1, T, C)
+    cache.length = row.length
+    cache.kv[:, :, 1:, :, : row.length] = row.kv[..., : row.length, :]
     last = np.repeat(x[:, -1], len(rngs), axis=0)  # (B, C)
     text = np.repeat([prompt], len(rngs), axis=0)  # (B, tokens so far)
     while True:

@@ -22,7 +22,7 @@ import numpy as np
 Array = np.ndarray
 Params = dict[str, Any]
 
-ROWS_AT_ONCE = 256  # enough for matrix products at full speed, few enough for the cache
+ROWS_AT_ONCE = 128  # enough for matrix products at full speed, few enough for the cache
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Cache:
     """The keys and values of the tokens read so far, OpenAI's `past` and `present`.
 
     kv (n_layer, 2, B, H, N, D) is reserved at once; `length` positions of N are filled.
-    Lower `length` to forget the latest. Memory not yet reached is never touched.
+    Lower `length` to forget the latest.
     """
 
     def __init__(self, config: Config, batch: int = 1, n_ctx: int = 0) -> None:
@@ -120,9 +120,9 @@ def gelu(x: Array) -> Array:
     return y
 
 
-def softmax(x: Array) -> Array:  # (…, n) → (…, n)
+def softmax(x: Array, out: Array | None = None) -> Array:  # (…, n) → (…, n)
     """exp(x) / sum(exp(x)) over the last axis, with max(x) taken off: no overflow."""
-    x = x - x.max(-1, keepdims=True)
+    x = np.subtract(x, x.max(-1, keepdims=True), out=out)
     np.exp(x, out=x)
     x /= x.sum(-1, keepdims=True)
     return x
@@ -146,7 +146,7 @@ def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T|S, D) → (B, H,
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
     if T > 1:
         scores[..., -T:] += np.triu(np.full((T, T), -np.inf, scores.dtype), 1)
-    return softmax(scores)
+    return softmax(scores, out=scores)
 
 
 def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, past: int) -> Array:
