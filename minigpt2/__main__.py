@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .console import Parser, fail, notice, read_text, run
@@ -22,7 +22,7 @@ DEFAULT = RELEASED[0]
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser("minigpt2", description="Continue a text with GPT-2.")
 
-    def add(name: str, help: str, **kwargs: object) -> None:
+    def add(name: str, help: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=help, **kwargs)
 
     add(

@@ -31,6 +31,9 @@ BYTES_PER_ITEM = {"F32": 4, "F16": 2, "BF16": 2}
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
 
 
+Fields = dict[int, list[int | bytes]]  # of a protocol buffer, by their numbers
+
+
 class FormatError(Exception):
     """Bytes that are not of their format: what was found, and what was expected."""
 
@@ -49,21 +52,17 @@ class Entry(NamedTuple):
 def read_bundle_index(index: bytes) -> dict[str, Entry]:
     """The contents of a `model.ckpt.index` file → its tensors by name."""
     if len(index) < FOOTER_BYTES:
-        raise FormatError(
-            f"the file has {len(index)} bytes, an index has at least {FOOTER_BYTES}"
-        )
+        expected = f"expected at least {FOOTER_BYTES}"
+        raise FormatError(f"the file has {len(index)} bytes, {expected}")
     footer = index[-FOOTER_BYTES:]
     (magic,) = struct.unpack("<Q", footer[-8:])
     if magic != TABLE_MAGIC:
-        raise FormatError(
-            f"magic number {magic:#018x} at its end, expected {TABLE_MAGIC:#018x}"
-        )
-    *_, index_offset, index_size = _varints(
-        footer[:-8], 4
-    )  # the first two point to a block that is not needed
+        expected = f"expected {TABLE_MAGIC:#018x}"
+        raise FormatError(f"magic number {magic:#018x} at its end, {expected}")
+    *_, index_offset, index_size = _varints(footer[:-8], 4)  # first: a meta-index
 
     entries: dict[str, Entry] = {}
-    header = None
+    header: Fields | None = None
     for _, handle in _block(index, index_offset, index_size):
         for key, value in _block(index, *_varints(handle, 2)):
             if key == b"":
@@ -75,11 +74,9 @@ def read_bundle_index(index: bytes) -> dict[str, Entry]:
                 entries[name] = _bundle_entry(name, value)
     if header is None:
         raise FormatError("no header entry")
-    if header.get(1, [1]) != [1]:
-        raise FormatError(
-            f"its tensors are spread over {header[1][0]} data files, expected 1"
-        )
-    if header.get(2, [0]) != [0]:
+    if (shards := _integer(header, 1, default=1)) != 1:
+        raise FormatError(f"its tensors are in {shards} data files, expected 1")
+    if _integer(header, 2) != 0:
         raise FormatError("its numbers are big-endian, expected little-endian")
     return entries
 
@@ -92,65 +89,53 @@ def _bundle_entry(name: str, value: bytes) -> Entry:
     shape = []
     for shape_proto in fields.get(2, []):
         for dim in _message(_bytes(shape_proto)).get(2, []):
-            shape.append(_integer(_message(_bytes(dim)).get(1, [0])))
-    dtype, offset, size = (_integer(fields.get(number, [0])) for number in (1, 4, 5))
-    if _integer(fields.get(3, [0])) != 0:
+            shape.append(_integer(_message(_bytes(dim)), 1))
+    if _integer(fields, 3) != 0:
         raise FormatError(f"tensor {name} is in another data file than the first")
-    crc = _integer(fields.get(6, [0]))
-    return Entry(
-        "F32" if dtype == TENSORFLOW_FLOAT else f"TensorFlow type {dtype}",
-        tuple(shape),
-        offset,
-        size,
-        crc,
-    )
+    number = _integer(fields, 1)
+    dtype = "F32" if number == TENSORFLOW_FLOAT else f"TensorFlow type {number}"
+    offset, size, crc = (_integer(fields, n) for n in (4, 5, 6))
+    return Entry(dtype, tuple(shape), offset, size, crc)
 
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """The keys and values of one block of a table. A key is stored as the length of
-    what it shares with the key before it, and the rest."""
+    """The keys and values of one block of a table.
+
+    A key is stored as the length that it shares with the key before it, and the rest.
+    """
+    where = f"the block at byte {offset}"
     end = offset + size
     if end + TRAILER_BYTES > len(table):
-        raise FormatError(
-            f"a block ends at byte {end + TRAILER_BYTES}, the file at {len(table)}"
-        )
+        raise FormatError(f"{where} has {size} bytes, more than the file")
     compression, crc = struct.unpack("<BI", table[end : end + TRAILER_BYTES])
     if masked(crc32c(table[offset : end + 1])) != crc:
-        raise FormatError(f"the block at byte {offset} does not match its CRC-32C")
+        raise FormatError(f"{where} does not match its CRC-32C")
     if compression:
-        raise FormatError(f"the block at byte {offset} is compressed, expected plain")
+        raise FormatError(f"{where} is compressed, expected plain")
     block = table[offset:end]
     if size < 4:
-        raise FormatError(
-            f"the block at byte {offset} has {size} bytes, expected at least 4"
-        )
+        raise FormatError(f"{where} has {size} bytes, expected at least 4")
+    # after the entries stand restart points, which only a search needs, and their number
     (n_restarts,) = struct.unpack("<I", block[-4:])
-    end = (
-        size - 4 - 4 * n_restarts
-    )  # after the entries stand the restart points, which only a search needs
+    end = size - 4 - 4 * n_restarts
     if end < 0:
-        raise FormatError(
-            f"the block at byte {offset} has {n_restarts} restart points, more than fit in it"
-        )
+        raise FormatError(f"{where} is too small for {n_restarts} restart points")
     position, key = 0, b""
     while position < end:
         shared, position = _varint(block, position)
         fresh, position = _varint(block, position)
         length, position = _varint(block, position)
         if shared > len(key) or position + fresh + length > end:
-            raise FormatError(
-                f"the block at byte {offset} has an entry that does not fit in it"
-            )
+            raise FormatError(f"{where} has an entry that does not fit in it")
         key = key[:shared] + block[position : position + fresh]
         position += fresh
         yield key, block[position : position + length]
         position += length
 
 
-def _message(data: bytes) -> dict[int, list[int | bytes]]:
-    """The fields of a protocol buffer by number
-    (https://protobuf.dev/programming-guides/encoding)."""
-    fields: dict[int, list[int | bytes]] = {}
+def _message(data: bytes) -> Fields:
+    """The fields of a protocol buffer (protobuf.dev/programming-guides/encoding)."""
+    fields: Fields = {}
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
@@ -173,10 +158,11 @@ def _message(data: bytes) -> dict[int, list[int | bytes]]:
     return fields
 
 
-def _integer(values: list[int | bytes]) -> int:
-    if not isinstance(values[-1], int):
+def _integer(fields: Fields, number: int, default: int = 0) -> int:
+    value = fields.get(number, [default])[-1]
+    if not isinstance(value, int):
         raise FormatError("bytes where a number was expected")
-    return values[-1]
+    return value
 
 
 def _bytes(value: int | bytes) -> bytes:

@@ -52,7 +52,7 @@ class Sampling:
         p /= p.sum()
         if self.top_p is not None and self.top_p < 1:  # sums of all may round past 1
             descending = np.sort(p)[::-1]
-            n = np.count_nonzero(np.cumsum(descending) <= self.top_p)
+            n = int((np.cumsum(descending) <= self.top_p).sum())
             kept = p >= descending[max(n - 1, 0)]
             tokens, p = tokens[kept], p[kept] / p[kept].sum()
         return tokens, p
@@ -60,5 +60,5 @@ class Sampling:
     def choose(self, logits: Array, rng: np.random.Generator) -> int:
         """One token, by its probability: where their running sum passes a random number."""
         tokens, p = self.probabilities(logits)
-        i = np.searchsorted(np.cumsum(p), rng.random(), side="right")
+        i = int(np.searchsorted(np.cumsum(p), rng.random(), side="right"))
         return int(tokens[min(i, len(tokens) - 1)])

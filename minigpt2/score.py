@@ -9,14 +9,14 @@ from .model import Array, Cache, Config, Params, forward, unembed
 ROWS_AT_ONCE = 64  # rows of n_vocab logits held at a time
 
 
-def log_probabilities(params: Params, config: Config, tokens: Sequence[int]) -> Array:
+def log_probabilities(params: Params, config: Config, text: Sequence[int]) -> Array:
     """The natural logarithm of the probability of each token after the first: float64
     (T - 1,).
 
     A long text is read in windows of n_ctx tokens that begin every n_ctx // 2, and each
     token is scored once, in the first window that holds it.
     """
-    tokens = np.asarray(tokens)
+    tokens = np.asarray(text)
     size = max(2, config.n_ctx)
     scores = np.empty(max(0, len(tokens) - 1))
     scored = 1  # the first token is given

@@ -139,13 +139,13 @@ class Tokenizer:
         """Merge the pair earliest in the merge list, the leftmost first, until none is.
 
         The pairs wait in a heap, so that n bytes take n log n steps. A merged pair leaves
-        None in place of its right half, and a pair on the heap that has changed since is
+        -1 in place of its right half, and a pair on the heap that has changed since is
         passed over.
         """
         if piece in self._ids:  # the merges of a token always lead to it
             return [self._ids[piece]]
         merges = self.merges
-        ids: list[int | None] = [self._byte_ids[byte] for byte in piece]
+        ids = [self._byte_ids[byte] for byte in piece]
         n = len(ids)
         right = list(range(1, n + 1))  # positions of the neighbours, n and -1 if none
         left = list(range(-1, n - 1))
@@ -156,7 +156,7 @@ class Tokenizer:
             j = right[i]
             if j == n or merges.get((ids[i], ids[j])) != merged:
                 continue
-            ids[i], ids[j] = merged, None
+            ids[i], ids[j] = merged, -1
             k = right[i] = right[j]
             if k < n:
                 left[k] = i
@@ -165,7 +165,7 @@ class Tokenizer:
             h = left[i]
             if h >= 0 and (before := merges.get((ids[h], merged))) is not None:
                 heappush(heap, (before, h))
-        return [i for i in ids if i is not None]
+        return [i for i in ids if i >= 0]
 
 
 def main(argv: list[str] | None = None) -> None:
