@@ -55,10 +55,11 @@ def _fail(
 class Checkpoint:
     """An open checkpoint directory, of OpenAI's layout or of Hugging Face's.
 
-    hparams     n_vocab, n_ctx, n_embd, n_head, n_layer, as found: Config checks them
-    path        the file that holds the tensors
-    entries     where each lies in it, named as by OpenAI without the leading `model/`
-    vocabulary  the file of the merge list, or None
+    hparams       n_vocab, n_ctx, n_embd, n_head, n_layer, as found: Config checks them
+    hparams_path  the file that holds them
+    path          the file that holds the tensors
+    entries       where each lies in it, named as by OpenAI without the leading `model/`
+    vocabulary    the file of the merge list, or None
 
     Raises CheckpointError if there is no checkpoint, or if its files are damaged.
     """
@@ -77,15 +78,15 @@ class Checkpoint:
             layouts = f"{', '.join(OPENAI_FILES)}, or {', '.join(HUGGINGFACE_FILES)}"
             problem = f"{' and '.join(missing)} missing" if here else "no checkpoint"
             _fail(directory, problem, f"a checkpoint is {layouts}")
-        self.path = directory / needed[-1]
+        self.hparams_path, self.path = directory / needed[0], directory / needed[-1]
         vocabularies = (directory / name for name in VOCABULARY_FILES)
         self.vocabulary = next(filter(Path.is_file, vocabularies), None)
         try:
             if openai:
-                self.hparams = _read_hparams(directory / "hparams.json", HPARAMS)
+                self.hparams = _read_hparams(self.hparams_path, HPARAMS)
                 self.entries = _read_bundle(directory / "model.ckpt.index", self.path)
             else:
-                self.hparams = _read_hparams(directory / "config.json", CONFIG)
+                self.hparams = _read_hparams(self.hparams_path, CONFIG)
                 self.entries = _read_safetensors(self.path)
         except OSError as error:
             _fail(Path(error.filename or directory), error.strerror, "make it readable")

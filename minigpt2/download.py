@@ -18,6 +18,7 @@ import requests
 from . import locate
 from .checkpoint import Checkpoint, CheckpointError
 from .console import Parser, fail, notice, run
+from .gpt2 import load
 
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
@@ -82,10 +83,12 @@ def download(
 
 
 def verify(directory: Path) -> None:
-    """Check a model on disk: the vocabulary by SHA-256, index and tensors by their CRCs.
+    """Check a model on disk: that its sizes fit its tensors, the vocabulary by SHA-256,
+    index and tensors by their CRCs.
 
     Raises CheckpointError at the first difference.
     """
+    load(directory)
     checkpoint = Checkpoint(directory)
     vocabulary = directory / "vocab.bpe"
     if vocabulary.is_file():
@@ -135,7 +138,7 @@ def _fetch(url: str, path: Path) -> None:
                 problem = f"{url}: {error}; run the same command again to go on"
                 raise DownloadError(problem) from None
             time.sleep(2 ** (failures - 1))
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # say, a bad URL
             raise DownloadError(f"{url}: {error}") from None
 
 
@@ -148,6 +151,9 @@ def _transfer(url: str, path: Path, have: int) -> None:
         status = response.status_code
         content_range = response.headers.get("Content-Range", "")  # "bytes 7-9/10"
         if status == 200:
+            if response.headers.get("Content-Type", "").startswith("text/html"):
+                problem = "a web page came: does the network want you to log in?"
+                raise DownloadError(f"{url}: {problem}")
             have, total = 0, response.headers.get("Content-Length", "")
         elif status == 206 and content_range.startswith(f"bytes {have}-"):
             total = content_range.rpartition("/")[2]

@@ -205,7 +205,9 @@ def read_safetensors_header(header: bytes, data_offset: int) -> dict[str, Entry]
         except (TypeError, KeyError, ValueError):
             keys = ", ".join(SAFETENSORS_KEYS)
             raise FormatError(f"tensor {name}: expected {keys}") from None
-        if type(dtype) is not str or any(type(n) is not int or n < 0 for n in numbers):
+        if type(dtype) is not str or any(
+            type(n) is not int or not 0 <= n < 1 << 63 for n in numbers
+        ):
             raise FormatError(f"tensor {name}: {str(fields)[:80]} makes no sense")
         offset, size = data_offset + start, end - start
         entries[name] = Entry(dtype, tuple(shape), offset, size, None)
@@ -234,8 +236,12 @@ def parse_json_object(text: bytes) -> dict[str, Any]:
 
 def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) -> None:
     """See that every tensor is as long as its shape says, and that they fill the file."""
+    if not entries:
+        raise FormatError("no tensors, expected a model's")
     end = data_offset
     for name, entry in sorted(entries.items(), key=lambda item: item[1][2:4]):
+        if not name.isprintable():
+            raise FormatError(f"tensor {name!r} has characters that cannot be printed")
         if len(entry.shape) > MAX_DIMENSIONS:
             raise FormatError(f"tensor {name} has {len(entry.shape)} dimensions")
         bytes_per_item = BYTES_PER_ITEM.get(entry.dtype)

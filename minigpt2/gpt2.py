@@ -112,7 +112,12 @@ def load(model: str | Path = "124M", weights: str | Path | None = None) -> GPT2:
     checkpoint = Checkpoint(directory)
     try:
         config = Config(**checkpoint.hparams)
+        if f"h{config.n_layer}/ln_1/g" in checkpoint.entries:
+            raise ValueError(f"n_layer is {config.n_layer}, but there are more layers")
     except ValueError as error:
-        raise CheckpointError(f"{directory}: {error}; fetch it again") from None
+        problem = f"{checkpoint.hparams_path}: {error}"
+        raise CheckpointError(
+            f"{problem}; the file is damaged: fetch it again"
+        ) from None
     params = nest(checkpoint.tensors(shapes(config)))
     return GPT2(config, params, checkpoint.vocabulary or RELEASED_VOCABULARY)

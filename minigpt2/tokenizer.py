@@ -25,7 +25,8 @@ PIECE = regex.compile(
     r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 )
 CACHED_PIECES = 1 << 16
-MAX_PADDING = 128  # some models round n_vocab up, and their last ids mean nothing
+RELEASED_MERGES = 50_000
+MAX_PADDING = 128  # some models round 50257 up to 50304; the last ids mean nothing
 
 # In the merge list a printable byte stands for itself; for the others stand, in order,
 # the characters from 256 on. The vocabulary begins with the printable bytes.
@@ -55,7 +56,8 @@ class Tokenizer:
         if n_vocab < 257:
             raise ValueError(f"n_vocab is {n_vocab}, byte-level is at least 257")
         merges = merges[: n_vocab - 257]
-        if n_vocab - 257 - len(merges) >= MAX_PADDING:
+        missing = n_vocab - 257 - len(merges)
+        if missing and not (len(merges) == RELEASED_MERGES and missing < MAX_PADDING):
             raise ValueError(f"{len(merges)} merges, {n_vocab - 257} expected")
         self.n_vocab = n_vocab
         self.eot = 256 + len(merges)

@@ -1,0 +1,262 @@
+"""Logits equal transformers' on checkpoints that transformers and TensorFlow wrote."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigpt2
+from minigpt2.checkpoint import Checkpoint
+from minigpt2.model import Config, shapes
+
+TINY = Path(__file__).parent.parent / "weights" / "tiny"
+TOLERANCE = 1e-4  # of 1 + |logit|
+SHAPES = {
+    "124M": Config(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12),
+    "355M": Config(n_vocab=50257, n_ctx=1024, n_embd=1024, n_head=16, n_layer=24),
+}
+LENGTHS = 1, 60, 1024
+
+# numbered .npy files and their names → a checkpoint, by TensorFlow's own saver
+SAVE = """
+import json, os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np
+import tensorflow as tf
+
+v1 = tf.compat.v1
+v1.disable_eager_execution()
+arrays, checkpoint = sys.argv[1:]
+variables, values = [], []
+with open(os.path.join(arrays, "names.json")) as file:
+    for i, name in enumerate(json.load(file)):
+        value = np.load(os.path.join(arrays, f"{i}.npy"))
+        variable = v1.get_variable(
+            name, value.shape, tf.float32, initializer=v1.zeros_initializer()
+        )
+        variables.append(variable)
+        values.append(value)
+with v1.Session() as session:
+    for variable, value in zip(variables, values):
+        variable.load(value, session)
+    saver = v1.train.Saver(variables)
+    saver.save(session, checkpoint, write_meta_graph=False)
+print(tf.__version__)
+"""
+
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.filterwarnings("default"),  # other libraries' warnings are theirs
+]
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="torch is not installed")
+
+
+@pytest.fixture
+def transformers(torch, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return pytest.importorskip("transformers", reason="transformers is not installed")
+
+
+@pytest.fixture
+def tensorflow_python():
+    """An interpreter that has TensorFlow: torch and it seldom live in one environment."""
+    python = os.environ.get("MINIGPT2_TENSORFLOW_PYTHON")
+    if python:
+        return python
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip(
+            "tensorflow is not installed here; $MINIGPT2_TENSORFLOW_PYTHON may name "
+            "an interpreter that has it"
+        )
+    return sys.executable
+
+
+def random_tokens(config, length):
+    rng = np.random.default_rng([length, config.n_vocab])
+    return rng.integers(0, config.n_vocab, length)
+
+
+def difference(ours, theirs):
+    """The largest |ours - theirs| / (1 + |theirs|), and the largest |ours - theirs|."""
+    assert ours.shape == theirs.shape
+    assert ours.dtype == np.float32
+    assert np.isfinite(ours).all() and np.isfinite(theirs).all()
+    absolute = np.abs(ours - theirs)
+    return float((absolute / (1 + np.abs(theirs))).max()), float(absolute.max())
+
+
+def assert_same_logits(title, gpt2, oracle, torch, lengths):
+    relative = {}
+    for length in lengths:
+        tokens = random_tokens(gpt2.config, length)
+        with torch.no_grad():
+            theirs = oracle(torch.tensor(tokens[None])).logits[0].numpy()
+        relative[length], absolute = difference(gpt2.logits(tokens), theirs)
+        print(
+            f"{title}, {length} tokens: max |difference| / (1 + |logit|) "
+            f"{relative[length]:.2e}, max |difference| {absolute:.2e}, logits from "
+            f"{theirs.min():.1f} to {theirs.max():.1f}"
+        )
+    assert max(relative.values()) <= TOLERANCE
+
+
+def test_transformers_reads_the_embedded_model_and_gives_our_logits(
+    torch, transformers
+):
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
+    assert_same_logits("tiny", minigpt2.load(TINY), oracle.eval(), torch, (1, 60, 256))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_checkpoint_that_transformers_wrote_gives_its_logits(
+    torch, transformers, tmp_path, dtype
+):
+    torch.manual_seed(2019)
+    config = transformers.GPT2Config(
+        n_embd=48,
+        n_head=4,
+        n_layer=3,
+        n_positions=64,
+        vocab_size=500,
+        bos_token_id=499,
+        eos_token_id=499,
+        initializer_range=0.2,  # logits of several units
+    )
+    oracle = transformers.GPT2LMHeadModel(config).eval()
+    with torch.no_grad():  # transformers starts from zero, where a mistake would hide
+        for name, parameter in oracle.named_parameters():
+            if name.endswith(".bias"):
+                parameter.normal_(std=0.1)
+    oracle.to(getattr(torch, dtype)).save_pretrained(tmp_path)
+    stored = {entry.dtype for entry in Checkpoint(tmp_path).entries.values()}
+    assert stored == {{"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[dtype]}
+    gpt2 = minigpt2.load(tmp_path)
+    assert gpt2.config == Config(500, 64, 48, 4, 3)
+    # the rounded weights, and then float32 arithmetic, as here
+    assert_same_logits(dtype, gpt2, oracle.float(), torch, (1, 7, 64))
+
+
+def released_shape_arrays(config):
+    """Random parameters by OpenAI's names, matrices (1, n_in, n_out) as OpenAI's.
+
+    wte as spread as the released one, so that logits are as large as logits are.
+    """
+    rng = np.random.default_rng(config.n_layer)
+    for name, shape in shapes(config):
+        array = rng.standard_normal(shape, np.float32)
+        if name.endswith("/g"):
+            array = 1 + np.float32(0.1) * array
+        elif name.endswith("/b"):
+            array *= np.float32(0.05)
+        else:
+            array *= np.float32({"wte": 0.14, "wpe": 0.01}.get(name, 0.02))
+        yield name, array[None] if name.endswith("/w") else array
+
+
+def save_with_tensorflow(python, arrays, directory):
+    """Write `model.ckpt.*` and return the version of the TensorFlow that wrote it."""
+    numbered = directory / "arrays"
+    numbered.mkdir()
+    for i, array in enumerate(arrays.values()):
+        np.save(numbered / f"{i}.npy", array)
+    names = json.dumps([f"model/{name}" for name in arrays])
+    (numbered / "names.json").write_text(names)
+    done = subprocess.run(
+        [python, "-c", SAVE, str(numbered), str(directory / "model.ckpt")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(numbered)
+    return done.stdout.strip()
+
+
+def transformers_model(torch, transformers, config, arrays):
+    """GPT2LMHeadModel with these arrays, which are named as OpenAI names them."""
+    state = {}
+    for name, array in arrays.items():
+        name = name.replace("/", ".")
+        if name.startswith("h") and name[1].isdecimal():
+            name = f"h.{name[1:]}"
+        if name in ("wte", "wpe"):
+            name += ".weight"
+        for ours, theirs in ((".w", ".weight"), (".g", ".weight"), (".b", ".bias")):
+            if name.endswith(ours):
+                name = name.removesuffix(ours) + theirs
+        array = array[0] if array.ndim == 3 else array
+        state[f"transformer.{name}"] = torch.from_numpy(array)
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=config.n_vocab,
+            n_positions=config.n_ctx,
+            n_embd=config.n_embd,
+            n_head=config.n_head,
+            n_layer=config.n_layer,
+        )
+    )
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert set(missing) <= {"lm_head.weight"}  # it is wte
+    assert unexpected == []
+    assert set(state) == {name for name, _ in model.named_parameters()}
+    assert model.lm_head.weight is model.transformer.wte.weight
+    return model.eval()
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_a_released_shape_written_by_tensorflow_gives_transformers_logits(
+    size, torch, transformers, tensorflow_python, tmp_path
+):
+    config = SHAPES[size]
+    arrays = dict(released_shape_arrays(config))
+    directory = tmp_path / size
+    directory.mkdir()
+    try:
+        version = save_with_tensorflow(tensorflow_python, arrays, directory)
+        (directory / "hparams.json").write_text(json.dumps(vars(config)))
+        check_released_shape(size, directory, arrays, version, torch, transformers)
+    finally:
+        shutil.rmtree(directory)
+
+
+def check_released_shape(size, directory, arrays, version, torch, transformers):
+    config = SHAPES[size]
+    names = sorted(path.name for path in directory.iterdir())
+    data = "model.ckpt.data-00000-of-00001"
+    assert names == ["checkpoint", "hparams.json", data, "model.ckpt.index"]
+
+    start = time.perf_counter()
+    gpt2 = minigpt2.load(directory)
+    seconds = time.perf_counter() - start
+    print(f"{size}, written by TensorFlow {version}: loaded in {seconds * 1000:.1f} ms")
+    assert gpt2.config == config
+
+    checkpoint = Checkpoint(directory)
+    in_file = sorted(
+        checkpoint.entries, key=lambda name: checkpoint.entries[name].offset
+    )
+    order = "in the order of their names" if in_file == sorted(in_file) else in_file[:9]
+    index_bytes = (directory / "model.ckpt.index").stat().st_size
+    print(f"{size}: index of {index_bytes} bytes, plain blocks, tensors {order}")
+    n_bytes = (directory / data).stat().st_size
+    start = time.perf_counter()
+    assert checkpoint.verify() == n_bytes
+    seconds = time.perf_counter() - start
+    print(f"{size}: {n_bytes} bytes verified at {n_bytes / seconds / 1e6:.0f} MB/s")
+
+    tensors = checkpoint.tensors(shapes(config))
+    for name, array in arrays.items():
+        assert np.array_equal(tensors[name], array.reshape(tensors[name].shape)), name
+    oracle = transformers_model(torch, transformers, config, arrays)
+    assert_same_logits(size, gpt2, oracle, torch, LENGTHS)
