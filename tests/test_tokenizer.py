@@ -641,7 +641,7 @@ def test_ids_equal_tiktokens_on_generated_texts(gpt2, tiktoken_ids):
         count += 1
         characters += len(text)
     print(
-        f"{count} texts of {characters} characters, {len(assigned)} of them different"
+        f"{count} texts of {characters} characters, out of {len(assigned)} assigned"
     )
 
 

@@ -1,0 +1,56 @@
+"""A file of the released 124M's size and shapes, empty on disk: opened, it takes no
+memory, and to generate takes that of the weights and little more."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+from test_checkpoint import DATA, HEADER, HPARAMS, INDEX, block, entry, hparams, table
+
+from minigpt2.model import Config, shapes
+
+CONFIG = Config(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)
+DATA_BYTES = 497_759_232  # of the file that OpenAI released
+
+MEASURE = """
+import resource, sys
+import minigpt2
+unit = 1 if sys.platform == "darwin" else 1024
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+gpt2 = minigpt2.load(sys.argv[1])
+print(peak())
+print(len(list(gpt2.generate(" the" * 1000, max_tokens=3, temperature=0))))
+print(peak())
+"""
+
+
+@pytest.fixture
+def zeros(tmp_path):
+    """The checkpoint, all its parameters zero. The data file is a hole: it takes no disk."""
+    offset, records = 0, [HEADER]
+    for name, shape in shapes(CONFIG):
+        size = 4 * math.prod(shape)
+        stored = (1, *shape) if name.endswith("/w") else shape
+        key = f"model/{name}".encode()
+        records.append((key, entry(shape=stored, offset=offset, size=size)))
+        offset += size
+    (tmp_path / HPARAMS).write_text(hparams(**vars(CONFIG)))
+    (tmp_path / INDEX).write_bytes(table(block(records)))
+    with open(tmp_path / DATA, "wb") as data:
+        data.truncate(offset)
+    return tmp_path
+
+
+def test_the_parameters_fill_the_released_file(zeros):
+    assert (zeros / DATA).stat().st_size == DATA_BYTES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+def test_memory_is_that_of_the_weights_and_150_mb(zeros):
+    command = [sys.executable, "-c", MEASURE, str(zeros)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    opened, tokens, generated = map(int, done.stdout.split())
+    assert opened < 80e6
+    assert tokens == 3
+    assert generated <= DATA_BYTES + 150e6
