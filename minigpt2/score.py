@@ -1,9 +1,12 @@
 """Text → log-probabilities: how well did the model foresee each token?"""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from .console import Parser, fail, read_text, run
 from .model import Array, Cache, Config, Params, forward, unembed
 
 ROWS_AT_ONCE = 64  # rows of n_vocab logits held at a time
@@ -34,3 +37,38 @@ def log_probabilities(params: Params, config: Config, text: Sequence[int]) -> Ar
             scored += len(logits)
         start += size // 2
     return scores
+
+
+def main(argv: list[str] | None = None) -> None:
+    from .checkpoint import CheckpointError
+    from .gpt2 import load
+
+    parser = Parser("minigpt2.score", description="How well a model foresees a text.")
+    add = parser.add_argument
+    add("file", nargs="?", help="the text; -, or none: standard input")
+    add("--model", default="124M", help="as for minigpt2 (default 124M)")
+    add("--weights", metavar="DIR", help="where models live (default: see the README)")
+    args = parser.parse_args(argv)
+    if args.file in (None, "-"):
+        text = read_text(None)
+    else:
+        try:
+            text = Path(args.file).read_bytes().decode()
+        except (OSError, UnicodeDecodeError) as error:
+            fail(f"{args.file}: {error}")
+    if not text:
+        fail("the text is empty")
+    try:
+        gpt2 = load(args.model, args.weights)
+        tokens = gpt2.tokenizer.encode(text)
+        tokens.insert(0, gpt2.tokenizer.eot)  # a text begins where another has ended
+        scores = log_probabilities(gpt2.params, gpt2.config, tokens)
+    except (CheckpointError, ValueError) as error:
+        fail(error)
+    bits, n_bytes = -scores.sum() / math.log(2), len(text.encode())
+    print(f"{len(scores)} tokens, perplexity {2 ** (bits / len(scores)):.2f}")
+    print(f"{n_bytes} bytes, {bits / n_bytes:.4f} bits per byte")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,5 +1,8 @@
 """Log-probabilities are those of the logits, each token in the window said."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -43,3 +46,36 @@ def test_the_embedded_model_has_learnt_to_write(tiny):
     """A sentence nobody wrote before today, in bits per byte."""
     text = "The little girl looked at the old woman, and said that she was very sorry."
     assert -tiny.score(text).sum() / np.log(2) / len(text) < 1.6
+
+
+def command(*arguments, text=None):
+    line = [sys.executable, "-m", "minigpt2.score", *arguments]
+    done = subprocess.run(line, input=text, capture_output=True, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_the_command_counts_from_end_of_text(tiny, tmp_path):
+    text = "Where is the king’s daughter?\n" * 30
+    ids = [tiny.tokenizer.eot, *tiny.tokenizer.encode(text)]
+    bits = -log_probabilities(tiny.params, tiny.config, ids).sum() / np.log(2)
+    n = len(ids) - 1
+    expected = f"{n} tokens, perplexity {2 ** (bits / n):.2f}\n"
+    expected += f"{30 * 32} bytes, {bits / 960:.4f} bits per byte\n"
+    (tmp_path / "text").write_bytes(text.encode())
+    assert command(str(tmp_path / "text"), "--model=tiny") == (0, expected, "")
+    assert command("--model=tiny", text=text.encode()) == (0, expected, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [(b"", "the text is empty"), (b"\xff", "not valid UTF-8")]
+)
+def test_texts_that_cannot_be_scored(text, line):
+    status, out, err = command("--model=tiny", text=text)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert line in err
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    status, out, err = command(str(tmp_path / "nothing"))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "nothing" in err

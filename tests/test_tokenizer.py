@@ -640,9 +640,7 @@ def test_ids_equal_tiktokens_on_generated_texts(gpt2, tiktoken_ids):
         assert gpt2.decode(gpt2.encode(text)) == text
         count += 1
         characters += len(text)
-    print(
-        f"{count} texts of {characters} characters, out of {len(assigned)} assigned"
-    )
+    print(f"{count} texts of {characters} characters, out of {len(assigned)} assigned")
 
 
 @pytest.mark.oracle
