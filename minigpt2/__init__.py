@@ -9,30 +9,54 @@
 To learn how it works, read model.py first.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from .checkpoint import CheckpointError
-    from .gpt2 import GPT2, load
+    from .download import DownloadError
+    from .gpt2 import GPT2
     from .model import Config
     from .tokenizer import Tokenizer
 
-__all__ = ["GPT2", "CheckpointError", "Config", "Tokenizer", "load"]
 __version__ = "0.1.0"
 
 _ROOMS = {
     "GPT2": "gpt2",
-    "load": "gpt2",
-    "CheckpointError": "checkpoint",
-    "Config": "model",
     "Tokenizer": "tokenizer",
+    "Config": "model",
+    "CheckpointError": "checkpoint",
+    "DownloadError": "download",
 }
+__all__ = ["GPT2", "CheckpointError", "Config", "DownloadError", "Tokenizer", "load"]
+
+
+def load(model: "str | _Path" = "124M", weights: "str | _Path | None" = None) -> "GPT2":
+    """Open a model: "124M", "355M", "774M", "1558M", "tiny", or a checkpoint's directory.
+
+    A released model is looked for in locate.weights_directories(weights) and downloaded
+    if it is in none of them. Raises ValueError for an unknown model, CheckpointError for a
+    checkpoint that cannot be used, DownloadError if the network does not give the model.
+    """
+    from .gpt2 import open_model
+    from .locate import find
+
+    directory = find(model, weights)
+    if directory is None:
+        from .download import download
+
+        directory = download(str(model), weights)
+    return open_model(directory)
 
 
 def __getattr__(name: str) -> object:
-    """Each name is imported when it is first used: `--help` need not wait for NumPy,
-    and a room can be run with -m."""
+    """Each name is imported when it is first used: `--help` need not wait for NumPy, and
+    a room can be run with -m."""
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    return getattr(_import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,13 +1,14 @@
 """The command line: python -m minigpt2 "prompt"."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .console import Parser, fail, notice, read_text, run
+from .console import Parser, fail, notice, read_text, run, utf8
 from .locate import EMBEDDED, RELEASED, find
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     def add(name: str, help: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=help, **kwargs)
 
-    add(
-        "prompt", "the text to continue; -: standard input; none: ask for it", nargs="?"
-    )
+    text = "the text to continue; -: standard input; none: ask for it"
+    add("prompt", text, nargs="?", type=utf8)
     add(
         "--model",
         f"{', '.join(RELEASED)}, {EMBEDDED} or a directory (default {DEFAULT})",
@@ -47,7 +47,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         default=1,
     )
-    add("--stop", "end before this text; may be repeated", action="append", default=[])
+    stop = "end before this text; may be repeated"
+    add("--stop", stop, action="append", default=[], type=utf8)
     add("--stats", "report times and tokens/s on standard error", action="store_true")
     add(
         "--version",
@@ -61,25 +62,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def fetch(model: str | None, weights: str | None) -> str:
     """See that the model is there, and return its name: `tiny` if no model was asked for
     and the default one can be had neither on this machine nor from the network."""
-    if find(model or DEFAULT, weights) is None:
+    name = DEFAULT if model is None else model
+    if find(name, weights) is None:
         from .download import DownloadError, download
 
         try:
-            download(model or DEFAULT, weights)
-        except DownloadError as error:
+            download(name, weights)
+        except (DownloadError, OSError) as error:
+            if isinstance(error, OSError) and (
+                weights or "MINIGPT2_WEIGHTS" in os.environ
+            ):
+                raise
             if model is not None:
-                fail(error)
-            how = f"to get {DEFAULT}, run: python -m minigpt2.download {DEFAULT}"
+                fail(f"{error}; the model {EMBEDDED} needs no network")
+            how = f"to get {name}, run: python -m minigpt2.download {name}"
             notice(f"{error}; this is the small model {EMBEDDED}; {how}")
             return EMBEDDED
-    return model or DEFAULT
+    return name
 
 
 def prompts(argument: str | None) -> Iterable[str]:
     """The prompt that was given, or those typed at a terminal until its end of file."""
     if argument not in (None, "-"):
         return [read_text(argument)]
-    if argument == "-" or sys.stdin is None or not sys.stdin.isatty():
+    if argument == "-" or not sys.stdin.isatty():
         return [read_text(None).removesuffix("\n").removesuffix("\r")]
     return ask()
 
@@ -119,9 +125,9 @@ def write(gpt2: "GPT2", prompt: str, options: "Options") -> str:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
+    from . import load
     from .checkpoint import CheckpointError
     from .generate import Options
-    from .gpt2 import load
 
     try:
         options = Options(

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from typing import NoReturn
@@ -19,9 +20,12 @@ def run(main: Callable[[], None]) -> None:
     """Run a command and exit: 130 after Ctrl-C, as shells have it, 1 if the system fails
     (a full disk), 0 otherwise. Bad input has ended it by `fail`, with 2."""
     try:
-        for stream in sys.stdout, sys.stderr:
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(encoding="utf-8", errors="replace")
+        for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
+            if getattr(sys, name) is None:  # it was closed
+                setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+            errors = "strict" if mode == "r" else "replace"
+            getattr(sys, name).reconfigure(encoding="utf-8", errors=errors)
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: notice(message)
         main()
         sys.stdout.flush()
@@ -29,8 +33,8 @@ def run(main: Callable[[], None]) -> None:
         _leave(130)
     except BrokenPipeError:  # whoever reads the output has had enough
         _leave(0)
-    except OSError as error:
-        notice(error)
+    except (OSError, MemoryError) as error:
+        notice(error or "out of memory")
         _leave(1)
 
 
@@ -54,18 +58,52 @@ def fail(problem: object) -> NoReturn:
     _leave(2)
 
 
+def utf8(argument: str) -> str:
+    """The type of a text on the command line, whatever the locale says it is."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError("not valid UTF-8") from None
+
+
 def read_text(argument: str | None) -> str:
     """The text given on the command line, or else (None or "-") standard input, which
     must be valid UTF-8."""
     if argument not in (None, "-"):
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            fail("the text on the command line is not valid UTF-8")
         return argument
-    if sys.stdin is None:
-        fail("no text: standard input is closed")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         fail(f"standard input is not valid UTF-8 (byte {error.start})")
+
+
+class Progress:
+    """A line on standard error: how much is done, how fast, and the time left.
+
+    On a terminal it is kept up to date; elsewhere it is written once, at the end.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
+        self.title, self.total, self.done = title, total, done
+        self.start, self.at_start, self.shown = time.monotonic(), done, 0.0
+
+    def add(self, size: int) -> None:
+        self.done += size
+        if sys.stderr.isatty() and time.monotonic() - self.shown > 0.1:
+            self.shown = time.monotonic()
+            print(f"\r{self}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        print(f"\r{self}\x1b[K" if sys.stderr.isatty() else self, file=sys.stderr)
+
+    def __str__(self) -> str:
+        seconds = max(time.monotonic() - self.start, 1e-3)
+        speed = (self.done - self.at_start) / seconds  # bytes a second
+        text = f"{self.title}: {self.done / 1e6:.1f} MB"
+        if self.total:
+            text += f" of {self.total / 1e6:.1f} MB, {100 * self.done // self.total} %"
+        text += f", {speed / 1e6:.1f} MB/s"
+        if self.done < self.total and speed:
+            left = int((self.total - self.done) / speed)
+            text += f", {left // 60}:{left % 60:02} left"
+        return text

@@ -11,14 +11,21 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 from . import locate
 from .checkpoint import Checkpoint, CheckpointError
-from .console import Parser, fail, notice, run
-from .gpt2 import load
+from .console import Parser, Progress, fail, notice, run
+from .gpt2 import open_model
 
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
@@ -26,6 +33,10 @@ VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b772
 OFFLINE_AFTER = 5  # seconds without any answer
 TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of an answer
 ATTEMPTS = 5  # in a row without a new byte
+PROBLEMS: dict[type[Exception], str] = {
+    requests.ConnectionError: "no connection",
+    requests.Timeout: "no answer",
+}
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP status of faults that may pass
 
 
@@ -57,29 +68,55 @@ def download(
     name = locate.ALIASES.get(model, model)
     if name not in locate.RELEASED:
         known = ", ".join(locate.RELEASED)
-        raise ValueError(f"unknown model {model!r}: {known} can be downloaded")
+        raise ValueError(f"{model!r} cannot be downloaded: {known} can")
     if there := locate.find(name, weights):
+        Checkpoint(there)
         return there
     url = (url or os.environ.get("MINIGPT2_URL") or OPENAI).rstrip("/")
     final = locate.download_directory(weights) / name
     part = final.with_name(f"{name}.part")
     _reach(url)
-    part.mkdir(exist_ok=True)
-    notice(f"downloading {name} from {url} to {final}")
-    for file in FILES:
-        _fetch(f"{url}/{name}/{file}", part / file)
-    try:
-        verify(part)
-    except (CheckpointError, ValueError) as error:
-        shutil.rmtree(part)
-        raise DownloadError(
-            f"what came from {url} is not the model, and was deleted: {error}"
-        ) from None
-    final.mkdir(exist_ok=True)
-    for file in FILES:
-        os.replace(part / file, final / file)
-    shutil.rmtree(part)
+    with _alone(part):
+        if there := locate.find(name, weights):  # another process was faster
+            return there
+        notice(f"downloading {name} from {url} to {final}")
+        for file in FILES:
+            _fetch(f"{url}/{name}/{file}", part / file)
+        try:
+            verify(part)
+        except CheckpointError as error:
+            for file in FILES:
+                (part / file).unlink()
+            problem = f"what came from {url} is not the model, and was deleted: {error}"
+            raise DownloadError(problem) from None
+        final.mkdir(exist_ok=True)
+        for file in FILES:
+            os.replace(part / file, final / file)
     return final
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Have the directory to oneself, and leave none without files behind.
+
+    Raises DownloadError if another process has it.
+    """
+    part.mkdir(exist_ok=True)
+    path = part / "lock"
+    with open(path, "w") as lock:
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            problem = f"another process is downloading to {part}"
+            raise DownloadError(problem) from None
+        try:
+            yield
+        finally:
+            if list(part.iterdir()) == [path]:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def verify(directory: Path) -> None:
@@ -88,7 +125,7 @@ def verify(directory: Path) -> None:
 
     Raises CheckpointError at the first difference.
     """
-    load(directory)
+    open_model(directory)
     checkpoint = Checkpoint(directory)
     vocabulary = directory / "vocab.bpe"
     if vocabulary.is_file():
@@ -97,10 +134,12 @@ def verify(directory: Path) -> None:
             expected = f"expected {VOCABULARY_SHA256}; fetch it again"
             raise CheckpointError(f"{vocabulary}: SHA-256 {sha256}, {expected}")
     progress = Progress("verifying", checkpoint.path.stat().st_size)
-    if checkpoint.verify(progress.add):
-        progress.close()
-    else:
-        notice(f"{checkpoint.path}: has no checksums, only its structure was checked")
+    try:
+        if checkpoint.verify(progress.add) == 0:
+            notice(f"{checkpoint.path}: no checksums, only the structure was checked")
+    finally:
+        if progress.done:
+            progress.close()
 
 
 def _reach(url: str) -> None:
@@ -108,20 +147,22 @@ def _reach(url: str) -> None:
 
     It is asked in a thread, because the look-up of its name knows no time limit.
     """
+    if not url.startswith(("http://", "https://")):
+        raise DownloadError(f"{url} is not a URL that begins with http:// or https://")
     problem = [f"no answer within {OFFLINE_AFTER} seconds"]
 
     def ask() -> None:
         try:
             requests.head(url, timeout=OFFLINE_AFTER)
             problem.clear()
-        except requests.RequestException as error:
-            problem[:] = [type(error).__name__]
+        except Exception as error:  # noqa: BLE001 whatever it is, it is told
+            problem[:] = [PROBLEMS.get(type(error), str(error))]
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(OFFLINE_AFTER)
     if problem:
-        raise DownloadError(f"cannot reach {url} ({problem[0]})")
+        raise DownloadError(f"cannot reach {url}: {problem[0]}")
 
 
 def _fetch(url: str, path: Path) -> None:
@@ -178,40 +219,10 @@ def _transfer(url: str, path: Path, have: int) -> None:
         raise _Broken(f"{progress.done} of {progress.total} bytes came")
 
 
-class Progress:
-    """A line on standard error: how much is done, how fast, and the time left.
-
-    On a terminal it is kept up to date; elsewhere it is written once, at the end.
-    """
-
-    def __init__(self, title: str, total: int, done: int = 0) -> None:
-        self.title, self.total, self.done = title, total, done
-        self.start, self.at_start, self.shown = time.monotonic(), done, 0.0
-
-    def add(self, size: int) -> None:
-        self.done += size
-        if sys.stderr.isatty() and time.monotonic() - self.shown > 0.1:
-            self.shown = time.monotonic()
-            print(f"\r{self}\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        print(f"\r{self}\x1b[K" if sys.stderr.isatty() else self, file=sys.stderr)
-
-    def __str__(self) -> str:
-        seconds = max(time.monotonic() - self.start, 1e-3)
-        speed = (self.done - self.at_start) / seconds  # bytes a second
-        text = f"{self.title}: {self.done / 1e6:.1f} MB"
-        if self.total:
-            text += f" of {self.total / 1e6:.1f} MB, {100 * self.done // self.total} %"
-        text += f", {speed / 1e6:.1f} MB/s"
-        if self.done < self.total and speed:
-            left = int((self.total - self.done) / speed)
-            text += f", {left // 60}:{left % 60:02} left"
-        return text
-
-
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser("minigpt2.download", description="Download a released GPT-2.")
+    parser = Parser(
+        "python -m minigpt2.download", description="Download a released GPT-2."
+    )
     add = parser.add_argument
     add("model", help=", ".join(locate.RELEASED))
     add("--weights", metavar="DIR", help="where models live (default: see the README)")

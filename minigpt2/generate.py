@@ -1,5 +1,7 @@
 """One token after another: the loop, the life of the cache, and text as it comes."""
 
+import copy
+import operator
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ class Options:
     top_k: int | None = 40
     top_p: float | None = None
     seed: int | None = None
-    stop: str | Sequence[str] = ()
+    stop: str | Sequence[str] = ()  # one text or several
     samples: int = 1
 
     def __post_init__(self) -> None:
@@ -34,7 +36,7 @@ class Options:
             ("num-samples", self.samples, 1),
             ("seed", self.seed, 0),
         ):
-            if value is not None and value < least:
+            if value is not None and operator.index(value) < least:
                 raise ValueError(f"{name} is {value}, expected {least} or more")
         if "" in self.stops():
             raise ValueError("stop is empty, expected a text")
@@ -62,16 +64,17 @@ def generate_tokens(
     before is forgotten. (Keys and values depend on their position, so the cache cannot be
     shifted.) The model thus always sees the latest n_ctx // 2 tokens, and up to n_ctx.
     """
-    cache, row = Cache(config, len(rngs)), Cache(config, 0)
-    row.kv = cache.kv[:, :, :1]  # the prompt is read into the first row, then copied
-    x = forward(params, np.array([prompt]), row)  # (1, T, C)
-    cache.length = row.length
-    cache.kv[:, :, 1:, :, : row.length] = row.kv[..., : row.length, :]
+    cache = Cache(config, len(rngs))
+    once = copy.copy(cache)
+    once.kv = cache.kv[:, :, :1]  # the prompt is read into the first row, then copied
+    x = forward(params, np.array([prompt]), once)  # (1, T, C)
+    cache.length = once.length
+    cache.kv[:, :, 1:, :, : once.length] = once.kv[..., : once.length, :]
     last = np.repeat(x[:, -1], len(rngs), axis=0)  # (B, C)
     text = np.repeat([prompt], len(rngs), axis=0)  # (B, tokens so far)
     while True:
         logits = unembed(params, last)  # (B, V)
-        tokens = [sampling.choose(*row) for row in zip(logits, rngs, strict=True)]
+        tokens = [sampling.choose(z, rng) for z, rng in zip(logits, rngs, strict=True)]
         yield np.array(tokens)
         text = np.column_stack([text[:, -config.n_ctx :], tokens])
         unread = text[:, -1:]

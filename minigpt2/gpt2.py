@@ -1,4 +1,4 @@
-"""The model and its tokenizer behind one face: `load` opens a model, GPT2 is one."""
+"""A model and its tokenizer behind one face."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,6 @@ import numpy as np
 
 from .checkpoint import Checkpoint, CheckpointError
 from .generate import Options, generate_text
-from .locate import find
 from .model import Array, Cache, Config, Params, forward, nest, shapes, unembed
 from .score import log_probabilities
 from .tokenizer import CHARACTERS, RELEASED_VOCABULARY, Tokenizer
@@ -67,7 +66,8 @@ class GPT2:
         if tokens.min() < 0 or tokens.max() >= n_vocab:
             raise ValueError(f"a token id is not in 0 … {n_vocab - 1}")
         batch = np.atleast_2d(tokens)  # (B, T)
-        x = forward(self.params, batch, Cache(self.config, *batch.shape))
+        B, T = batch.shape
+        x = forward(self.params, batch, Cache(self.config, B, n_ctx=T))
         return unembed(self.params, x).reshape(*tokens.shape, -1)
 
     def generate(
@@ -78,7 +78,7 @@ class GPT2:
         top_k: int | None = 40,
         top_p: float | None = None,
         seed: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
     ) -> Iterator[str]:
         """The text that follows the prompt, in pieces as they come.
 
@@ -95,20 +95,8 @@ class GPT2:
         return log_probabilities(self.params, self.config, self.tokenizer.encode(text))
 
 
-def load(model: str | Path = "124M", weights: str | Path | None = None) -> GPT2:
-    """Open a model: "124M", "355M", "774M", "1558M", "tiny", or a checkpoint's directory.
-
-    A released model is looked for in locate.weights_directories(weights) and downloaded
-    if it is in none of them. Raises ValueError for an unknown model, CheckpointError for a
-    checkpoint that cannot be used, download.DownloadError if the network has none.
-    """
-    directory = find(str(model), weights)
-    if directory is None:
-        from .download import (
-            download,
-        )  # requests takes as long to import as all the rest
-
-        directory = download(str(model), weights)
+def open_model(directory: str | Path) -> GPT2:
+    """The model in a checkpoint's directory. Raises CheckpointError if it has none."""
     checkpoint = Checkpoint(directory)
     try:
         config = Config(**checkpoint.hparams)

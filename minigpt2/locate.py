@@ -18,24 +18,24 @@ def weights_directories(weights: str | Path | None = None) -> list[Path]:
     """Where models are looked for, in this order: `weights`, or else $MINIGPT2_WEIGHTS;
     the checkout's weights/; the installed weights; the user's cache directory."""
     given = weights or os.environ.get("MINIGPT2_WEIGHTS")
-    directories = [Path(given).expanduser()] if given else []
+    directories = [Path(os.path.expanduser(given))] if given else []
     checkout = Path(__file__).parent.parent
     if (checkout / "setup.cfg").is_file():
         directories.append(checkout / "weights")
     return [*directories, INSTALLED, _user_cache()]
 
 
-def find(model: str, weights: str | Path | None = None) -> Path | None:
-    """The directory of a model, given by its name or as that directory; None if it is a
-    released model that has not been downloaded.
+def find(model: str | Path, weights: str | Path | None = None) -> Path | None:
+    """The directory of a model, given by its name or as that directory (a Path is always
+    a directory); None if it is a released model that has not been downloaded.
 
     Raises ValueError if it is neither a known name nor a directory.
     """
-    name = ALIASES.get(model, model)
-    if name not in (*RELEASED, EMBEDDED):
+    name = ALIASES.get(str(model), str(model))
+    if isinstance(model, Path) or name not in (*RELEASED, EMBEDDED):
         if not Path(model).is_dir():
             known = f"{', '.join(RELEASED)}, {EMBEDDED} or a directory"
-            raise ValueError(f"unknown model {model!r}, expected {known}")
+            raise ValueError(f"unknown model {str(model)!r}, expected {known}")
         return Path(model)
     for directory in weights_directories(weights):
         for files in OPENAI_FILES, HUGGINGFACE_FILES:
@@ -56,7 +56,10 @@ def download_directory(weights: str | Path | None = None) -> Path:
     first, *_, cache = weights_directories(weights)
     given = weights or os.environ.get("MINIGPT2_WEIGHTS")
     directory = first if given or (first != INSTALLED and _writable(first)) else cache
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make {directory}: {error.strerror}") from None
     if not _writable(directory):
         raise PermissionError(f"cannot write to {directory}: see --weights")
     return directory
@@ -73,4 +76,4 @@ def _user_cache() -> Path:
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "minigpt2"
+    return Path(os.path.expanduser(base)) / "minigpt2"

@@ -1,10 +1,9 @@
 """Token ids → logits: the transformer.
 
 GPT-2 is the decoder-only transformer of Radford et al., "Language Models are
-Unsupervised Multitask Learners" (2019), section 2.3. Each function below is one box of
-the usual drawing, from the smallest up; `forward` puts the boxes together. Names are
-those of OpenAI's code and checkpoints. Arrays are float32, and their shapes stand on
-the right:
+Unsupervised Multitask Learners" (2019), section 2.3. From `layer_norm` on, each function
+is one box of the usual drawing; `forward` puts them together. Parameters are named as in
+OpenAI's checkpoints. Arrays are float32, and their shapes stand on the right:
 
     B  sequences in the batch          C  width, n_embd
     T  tokens read now                 H  heads, n_head
@@ -22,7 +21,9 @@ import numpy as np
 Array = np.ndarray
 Params = dict[str, Any]
 
-ROWS_AT_ONCE = 128  # enough for matrix products at full speed, few enough for the cache
+ROWS_AT_ONCE = (
+    128  # full speed for BLAS, and results that stay in the processor's cache
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Config:
 def shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Every parameter's name, OpenAI's without the leading `model/`, and its shape."""
     C = config.n_embd
-    yield "wte", (config.n_vocab, C)
-    yield "wpe", (config.n_ctx, C)
+    yield from (("wte", (config.n_vocab, C)), ("wpe", (config.n_ctx, C)))
     for h in (f"h{i}" for i in range(config.n_layer)):
         for norm in "ln_1", "ln_2":
             yield from ((f"{h}/{norm}/g", (C,)), (f"{h}/{norm}/b", (C,)))
@@ -74,14 +74,14 @@ def nest(tensors: dict[str, Array]) -> Params:
             level = level.setdefault(parent, {})
         level[name] = array
     n_layer = sum(name[1:].isdecimal() for name in params)
-    return {**params, "h": [params.pop(f"h{i}") for i in range(n_layer)]}
+    params["h"] = [params.pop(f"h{i}") for i in range(n_layer)]
+    return params
 
 
 class Cache:
     """The keys and values of the tokens read so far, OpenAI's `past` and `present`.
 
-    kv (n_layer, 2, B, H, N, D) is reserved at once; `length` positions of N are filled.
-    Lower `length` to forget the latest.
+    kv (n_layer, 2, B, H, N, D) is reserved at once; its first `length` of N are filled.
     """
 
     def __init__(self, config: Config, batch: int = 1, n_ctx: int = 0) -> None:
@@ -136,11 +136,11 @@ def merge_heads(x: Array) -> Array:  # (B, H, T, D) → (B, T, C)
     return x.transpose(0, 2, 1, 3).reshape(len(x), x.shape[2], -1)
 
 
-def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T|S, D) → (B, H, T, S)
+def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T, S)
     """softmax(q kᵀ / sqrt(D)): how much each query attends to each key.
 
-    The queries are of the last T of S tokens. Each sees itself and the tokens before it,
-    the others get the weight zero (Vaswani et al. 2017, sections 3.2.1 and 3.2.3).
+    q (B, H, T, D) are of the last T of the S tokens of k (B, H, S, D). Each sees itself and
+    those before it; later ones get zero (Vaswani et al. 2017, sections 3.2.1 and 3.2.3).
     """
     T, D = q.shape[-2:]
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
@@ -149,15 +149,15 @@ def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T|S, D) → (B, H,
     return softmax(scores, out=scores)
 
 
-def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, past: int) -> Array:
-    """Self-attention: T tokens take what they need from each other and from `past` others.
+def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, n_past: int) -> Array:
+    """Self-attention: each token gathers from itself and those before it, in every head.
 
-    kv (2, B, H, N, D) holds the keys and values of those; it receives those of the T.
+    kv (2, B, H, N, D) holds keys and values of n_past tokens, and receives those of the T.
     """
-    S = past + x.shape[1]
+    S = n_past + x.shape[1]
     qkv = np.split(linear(x, **c_attn), 3, axis=-1)  # 3 × (B, T, C)
     q, k, v = (split_heads(part, kv.shape[2]) for part in qkv)  # 3 × (B, H, T, D)
-    kv[0, :, :, past:S], kv[1, :, :, past:S] = k, v
+    kv[0, :, :, n_past:S], kv[1, :, :, n_past:S] = k, v
     k, v = kv[:, :, :, :S]  # 2 × (B, H, S, D)
     return linear(merge_heads(attention_weights(q, k) @ v), **c_proj)  # (B, T, C)
 
@@ -167,18 +167,18 @@ def mlp(x: Array, c_fc: Params, c_proj: Params) -> Array:  # (B, T, C) → (B, T
     return linear(gelu(linear(x, **c_fc)), **c_proj)
 
 
-def block(x: Array, params: Params, kv: Array, past: int) -> Array:  # (B, T, C)
+def block(x: Array, params: Params, kv: Array, n_past: int) -> Array:  # (B, T, C)
     """One of n_layer: attention, then the MLP, each added to the residual stream x."""
-    x = x + attn(layer_norm(x, **params["ln_1"]), **params["attn"], kv=kv, past=past)
-    x = x + mlp(layer_norm(x, **params["ln_2"]), **params["mlp"])
-    return x
+    y = layer_norm(x, **params["ln_1"])
+    x = x + attn(y, **params["attn"], kv=kv, n_past=n_past)
+    return x + mlp(layer_norm(x, **params["ln_2"]), **params["mlp"])
 
 
 def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) → (B, T, C)
     """Read T tokens after those in the cache → the final vector of each, for `unembed`.
 
     A long prompt is read in chunks, one after the other, as decoding reads single tokens:
-    the result is the same, memory is bounded, and less is computed only to be masked.
+    the result is the same, and memory is bounded. The cache must have room for them.
     """
     B, T = tokens.shape
     chunk = max(1, ROWS_AT_ONCE // B)
@@ -186,10 +186,10 @@ def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) →
         parts = [tokens[:, i : i + chunk] for i in range(0, T, chunk)]
         return np.concatenate([forward(params, part, cache) for part in parts], axis=1)
 
-    past = cache.length
-    x = params["wte"][tokens] + params["wpe"][past : past + T]  # (B, T, C)
+    n_past = cache.length
+    x = params["wte"][tokens] + params["wpe"][n_past : n_past + T]  # (B, T, C)
     for block_params, kv in zip(params["h"], cache.kv, strict=True):
-        x = block(x, block_params, kv, past)
+        x = block(x, block_params, kv, n_past)
     cache.length += T
     return layer_norm(x, **params["ln_f"])
 

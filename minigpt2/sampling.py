@@ -1,6 +1,7 @@
 """Logits → one token: temperature, top-k and top-p, as OpenAI's samples were drawn."""
 
 import math
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +31,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature is {self.temperature}, expected 0 or more")
-        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(
+                f"temperature is {self.temperature}, expected 0 or more, finite"
+            )
+        if self.top_k is not None and operator.index(self.top_k) < 1:
             raise ValueError(f"top-k is {self.top_k}, expected 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top-p is {self.top_p}, expected above 0 and at most 1")
@@ -48,7 +51,8 @@ class Sampling:
             kth = np.partition(logits, -self.top_k)[-self.top_k]
             tokens = np.flatnonzero(logits >= kth)
         x = (logits[tokens] - logits[likeliest]).astype(np.float64)
-        p = np.exp(x / self.temperature)
+        with np.errstate(over="ignore"):  # by a tiny temperature
+            p = np.exp(x / self.temperature)
         p /= p.sum()
         if self.top_p is not None and self.top_p < 1:  # sums of all may round past 1
             descending = np.sort(p)[::-1]

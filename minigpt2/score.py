@@ -40,10 +40,12 @@ def log_probabilities(params: Params, config: Config, text: Sequence[int]) -> Ar
 
 
 def main(argv: list[str] | None = None) -> None:
+    from . import load
     from .checkpoint import CheckpointError
-    from .gpt2 import load
 
-    parser = Parser("minigpt2.score", description="How well a model foresees a text.")
+    parser = Parser(
+        "python -m minigpt2.score", description="How well a model foresees a text."
+    )
     add = parser.add_argument
     add("file", nargs="?", help="the text; -, or none: standard input")
     add("--model", default="124M", help="as for minigpt2 (default 124M)")

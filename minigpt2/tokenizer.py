@@ -16,7 +16,7 @@ from pathlib import Path
 
 import regex
 
-from .console import Parser, fail, read_text, run
+from .console import Parser, fail, read_text, run, utf8
 
 END_OF_TEXT = "<|endoftext|>"
 RELEASED_VOCABULARY = Path(__file__).with_name("vocab.bpe")
@@ -24,7 +24,8 @@ RELEASED_VOCABULARY = Path(__file__).with_name("vocab.bpe")
 PIECE = regex.compile(
     r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 )
-CACHED_PIECES = 1 << 16
+CACHED_PIECES = 1 << 16  # that bound the memory of a long text
+LONGEST_CACHED = 64
 RELEASED_MERGES = 50_000
 MAX_PADDING = 128  # some models round 50257 up to 50304; the last ids mean nothing
 
@@ -110,9 +111,9 @@ class Tokenizer:
             piece_ids = cache.get(piece)
             if piece_ids is None:
                 piece_ids = self._encode_piece(piece.encode())
-                if len(cache) == CACHED_PIECES:
+                if len(cache) >= CACHED_PIECES:
                     cache.clear()
-                if len(piece_ids) < 64:
+                if len(piece_ids) <= LONGEST_CACHED:
                     cache[piece] = piece_ids
             ids += piece_ids
         return ids
@@ -171,9 +172,11 @@ class Tokenizer:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser("minigpt2.tokenizer", description="Show the tokens of a text.")
+    parser = Parser(
+        "python -m minigpt2.tokenizer", description="Show the tokens of a text."
+    )
     add = parser.add_argument
-    add("text", nargs="?", help="the text; -, or none: standard input")
+    add("text", nargs="?", type=utf8, help="the text; -, or none: standard input")
     add(
         "--vocab",
         default=RELEASED_VOCABULARY,
@@ -191,8 +194,8 @@ def main(argv: list[str] | None = None) -> None:
         shown = repr(piece)
         for token in tokenizer.encode(piece):
             raw = tokenizer.decode_bytes([token])
-            text = raw.decode(errors="replace")
-            print(f"{shown:<16}  {token:>5}  {raw.hex(' '):<24}  {text!r}")
+            part = raw.decode(errors="replace")
+            print(f"{shown:<16}  {token:>5}  {raw.hex(' '):<24}  {part!r}")
             shown = ""
 
 

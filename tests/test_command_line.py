@@ -178,7 +178,7 @@ def test_bad_command_lines_get_one_clear_line(arguments, line):
 def test_prompts_that_are_not_utf8():
     assert run(b"caf\xe9", *SHORT)[0::2] == (
         2,
-        "minigpt2: the text on the command line is not valid UTF-8\n",
+        "minigpt2: argument prompt: not valid UTF-8 (see minigpt2 --help)\n",
     )
     assert run(*SHORT, stdin=b"caf\xe9")[0::2] == (
         2,
@@ -243,6 +243,37 @@ def run_to(stdout, *arguments):
     err = process.stderr.read().decode()
     process.stderr.close()
     return process.wait(timeout=60), None, err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes descriptors in a shell")
+def test_closed_streams(tiny):
+    line = f"{sys.executable} -m minigpt2 {' '.join(SHORT)} --greedy 'The king'"
+    text = "".join(tiny.generate("The king", 8, 0)) + "\n"
+    for closed, out in ("<&-", text), ("2>&-", text), (">&-", ""):
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, check=True
+        )
+        assert (done.stdout, done.stderr) == (out, "")
+
+
+def test_no_home_and_no_right_to_write_leave_the_embedded_model(tmp_path):
+    if locate.find("124M"):
+        pytest.skip("the default model is there, so nothing has to be downloaded")
+    package = shutil.copytree(Path(minigpt2.__file__).parent, tmp_path / "minigpt2")
+    embedded = locate.find("tiny")
+    shutil.copytree(embedded, package / "weights" / "tiny", dirs_exist_ok=True)
+    env = {"HOME": "/dev/null/home", "XDG_CACHE_HOME": "", "PYTHONPATH": str(tmp_path)}
+    status, out, err = run("The king", "--max-tokens=3", env=env, cwd=tmp_path)
+    assert (status, err.count("\n")) == (0, 1)
+    assert "/dev/null/home" in err
+    assert out.strip()
+
+
+def test_options_in_an_ascii_locale(tiny):
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    prompt = "“Où est la reine?”"
+    whole = "".join(tiny.generate(prompt, 8, 0))
+    assert run(prompt, *SHORT, "--greedy", env=env)[1] == whole + "\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")

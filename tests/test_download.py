@@ -263,7 +263,7 @@ def test_117M_is_a_name_of_124M(server, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny", "124m", "", "../124M", "124M/"])
 def test_only_released_models_are_downloaded(server, tmp_path, name):
-    with pytest.raises(ValueError, match="124M, 355M, 774M, 1558M can be"):
+    with pytest.raises(ValueError, match="124M, 355M, 774M, 1558M can"):
         download.download(name, tmp_path, server.url)
     assert not server.asked
     assert not os.listdir(tmp_path)
@@ -662,7 +662,7 @@ def test_the_command_says_that_there_is_no_server(tmp_path, installed):
 
 def test_the_command_refuses_an_unknown_model(tmp_path, installed):
     result, output, messages = run(installed, "125M", "--weights", tmp_path)
-    ends_in_words(result, messages, "unknown model '125M'")
+    ends_in_words(result, messages, "'125M' cannot be downloaded")
     assert (output, os.listdir(tmp_path)) == ("", [])
 
 
@@ -739,3 +739,25 @@ def test_a_login_page_does_not_cost_what_has_come(server, tmp_path):
     with pytest.raises(DownloadError, match="log in"):
         download.download("124M", tmp_path, server.url)
     assert part.read_bytes() == FILES[DATA][:70_000]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks the POSIX way")
+def test_two_downloads_do_not_disturb_each_other(server, tmp_path):
+    """While one process has the directory, another one keeps its hands off it."""
+    import fcntl
+
+    (tmp_path / "124M.part").mkdir()
+    with open(tmp_path / "124M.part" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DownloadError, match="another process is downloading"):
+            download.download("124M", tmp_path, server.url)
+        assert [path.name for path in (tmp_path / "124M.part").iterdir()] == ["lock"]
+    download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+
+
+def test_verify_looks_only_where_it_is_told(server, tmp_path, monkeypatch):
+    """A directory whose relative path is the name of a model is that directory."""
+    download.download("124M", tmp_path, server.url)
+    monkeypatch.chdir(tmp_path)
+    download.verify(Path("124M"))

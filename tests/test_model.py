@@ -140,6 +140,12 @@ def test_attention_weights_are_causal_and_sum_to_one():
         assert (weights[:, :, t, 6 + t :] == 0).all()
 
 
+def test_parameters_are_nested_as_they_are_named(tiny):
+    assert set(tiny.params) == {"wte", "wpe", "h", "ln_f"}
+    assert len(tiny.params["h"]) == 6
+    assert set(tiny.params["h"][0]["attn"]["c_attn"]) == {"w", "b"}
+
+
 def test_heads_are_split_and_merged_in_order():
     x = np.arange(2 * 3 * 8).reshape(2, 3, 8)
     heads = model.split_heads(x, 4)
