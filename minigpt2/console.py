@@ -1,6 +1,7 @@
 """What all commands do alike: read a text, tell an error in one line, end quietly."""
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -23,8 +24,9 @@ def run(main: Callable[[], None]) -> None:
         for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
             if getattr(sys, name) is None:  # it was closed
                 setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-            errors = "strict" if mode == "r" else "replace"
-            getattr(sys, name).reconfigure(encoding="utf-8", errors=errors)
+            stream, errors = getattr(sys, name), "strict" if mode == "r" else "replace"
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors=errors)
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: notice(message)
         main()
