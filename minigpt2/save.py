@@ -1,0 +1,115 @@
+"""Arrays → files: a checkpoint in Hugging Face's layout, no file in it half written.
+
+transformers opens such a directory as it is, and so does minigpt2. A file is written
+under a temporary name, brought to the disk, and renamed: whatever happens in between,
+the file before it stays whole.
+"""
+
+import json
+import os
+import re
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from .model import Array, Config
+from .tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
+
+
+def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write the parts to a file, in the place of the one before it: all of them or, if
+    it fails with OSError, none."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with open(temporary, "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name, too, is to reach the disk
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def write_safetensors(
+    path: Path, tensors: dict[str, Array], metadata: dict[str, str]
+) -> None:
+    """A safetensors file of float32 arrays: the header's length in eight bytes, the
+    header in JSON, the arrays."""
+    header, parts, start = {"__metadata__": metadata}, [], 0
+    for name, array in tensors.items():
+        stop = start + 4 * array.size
+        offsets = [start, stop]
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": offsets}
+        parts.append(np.ascontiguousarray(array, "<f4").reshape(-1).data.cast("B"))
+        start = stop
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays are aligned in a mapped file
+    replace(path, [struct.pack("<Q", len(text)), text, *parts])
+
+
+def huggingface_name(name: str) -> str:
+    """OpenAI's name → Hugging Face's: h0/attn/c_attn/w becomes
+    transformer.h.0.attn.c_attn.weight."""
+    name = re.sub(r"^h(\d+)/", r"h/\1/", name).replace("/", ".")
+    name = re.sub(r"^(wte|wpe)$|\.[gw]$", r"\1.weight", name)
+    return "transformer." + re.sub(r"\.b$", ".bias", name)
+
+
+def write_model(directory: Path, params: dict[str, Array]) -> None:
+    """model.safetensors, from parameters under OpenAI's names. The output projection is
+    wte, and is not repeated."""
+    tensors = {huggingface_name(name): array for name, array in params.items()}
+    write_safetensors(directory / "model.safetensors", tensors, {"format": "pt"})
+
+
+def write_description(directory: Path, config: Config, tokenizer: Tokenizer) -> None:
+    """All files of the layout but the parameters: config.json, tokenizer_config.json,
+    merges.txt and vocab.json."""
+    model = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "vocab_size": config.n_vocab,
+        "n_positions": config.n_ctx,
+        "n_ctx": config.n_ctx,
+        "n_embd": config.n_embd,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "layer_norm_epsilon": 1e-5,
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.eot,
+        "eos_token_id": tokenizer.eot,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    }
+    tokenizing = {
+        "tokenizer_class": "GPT2Tokenizer",
+        "model_max_length": config.n_ctx,
+        "add_prefix_space": False,
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "unk_token": END_OF_TEXT,
+    }
+    character = dict(zip(BYTE_ORDER, CHARACTERS, strict=True))
+    pieces = tokenizer.vocab[: tokenizer.eot]
+    names = ["".join(character[byte] for byte in piece) for piece in pieces]
+    names.append(END_OF_TEXT)
+    merges = [f"{names[left]} {names[right]}\n" for left, right in tokenizer.merges]
+    ids = {name: i for i, name in enumerate(names)}
+    for name, text in (
+        ("config.json", json.dumps(model, indent=1) + "\n"),
+        ("tokenizer_config.json", json.dumps(tokenizing, indent=1) + "\n"),
+        ("merges.txt", "#version: 0.2\n" + "".join(merges)),
+        ("vocab.json", json.dumps(ids, ensure_ascii=False)),
+    ):
+        replace(directory / name, [text.encode()])
