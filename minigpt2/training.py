@@ -1,0 +1,183 @@
+"""A run of training: how it takes a step, is reported and saved, and goes on.
+
+It is a model, an optimizer, settings and a log. What cannot be had again stands in one
+file, STATE, so that its parts cannot come apart.
+"""
+
+import csv
+import io
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import curve, save
+from .corpus import windows
+from .model import Array, Config, nest
+from .optimizer import AdamW, Stepper, flat, learning_rate, n_matrix
+from .score import log_probabilities
+from .tokenizer import Tokenizer
+
+STATE = "training.safetensors"  # parameters, moments, step and settings
+VALID_WINDOWS = 32
+COLUMNS = ("step", "tokens", "seconds", "rate", "loss", "valid")
+
+
+class Training:
+    """A model in training, and the directory it is saved in.
+
+    The log has rows of COLUMNS, where valid is NaN if it was not measured. `losses` are
+    those of the steps since its last row, `seconds` the time spent in all.
+    """
+
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer, settings: dict, out: Path
+    ) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.settings, self.out = settings, out
+        self.buffer, self.params = flat(config)
+        self.nested = nest(self.params)
+        self.optimizer = AdamW(self.buffer, n_matrix(config), settings["weight_decay"])
+        self.stepper = Stepper(config, self.nested, self.optimizer, settings["threads"])
+        self.log: list[dict[str, float]] = []
+        self.losses: list[float] = []
+        self.seconds = 0.0
+
+    @property
+    def step(self) -> int:
+        return self.optimizer.step
+
+    @property
+    def steps(self) -> int:
+        return self.settings["steps"]
+
+    @property
+    def windows_per_step(self) -> int:
+        return self.settings["batch_size"] * self.settings["accumulate"]
+
+    def train_step(self, tokens: Array) -> tuple[float, float]:
+        """One update; returns the loss before it, in nats per token, and the learning
+        rate.
+
+        Raises FloatingPointError, and changes nothing, if the loss is not finite.
+        """
+        s, n = self.settings, self.windows_per_step
+        rate = learning_rate(self.step, s["steps"], s["lr"], s["warmup"])
+        batch = windows(tokens, self.config.n_ctx, self.step * n, n, s["seed"])
+        loss, _ = self.stepper.step(np.split(batch, s["accumulate"]), rate)
+        return loss, rate
+
+    def bits_per_byte(self, tokens: Array) -> float:
+        """Σ -log2 p(token) / Σ bytes of the tokens, over windows at equal distances in
+        the text; NaN if it is too short for one."""
+        n_ctx, vocab, eot = self.config.n_ctx, self.tokenizer.vocab, self.tokenizer.eot
+        count = min(VALID_WINDOWS, len(tokens) // n_ctx)
+        bits, n_bytes = 0.0, 0
+        for start in np.linspace(0, len(tokens) - n_ctx, count).astype(int):
+            window = tokens[start : start + n_ctx]
+            log_p = log_probabilities(self.nested, self.config, window)
+            bits -= log_p.sum() / math.log(2)
+            n_bytes += sum(len(vocab[token]) for token in window[1:] if token != eot)
+        return bits / n_bytes if n_bytes else math.nan
+
+    def finite(self, tokens: Array) -> bool:
+        """Whether the parameters give the first window a finite loss; if not, they are
+        not to be saved."""
+        window = tokens[: self.config.n_ctx]
+        return math.isfinite(log_probabilities(self.nested, self.config, window).sum())
+
+    def save(self) -> None:
+        """Write log, state and model, in this order: the state never knows less than
+        the model, nor more than the log."""
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in self.log:
+            shown = {k: "" if math.isnan(x) else f"{x:.9g}" for k, x in row.items()}
+            writer.writerow(shown)
+        save.replace(self.out / "log.csv", [table.getvalue().encode()])
+        save.replace(self.out / "loss.svg", [curve.loss_curve(self.log).encode()])
+        arrays = {"params": self.buffer, "m": self.optimizer.m, "v": self.optimizer.v}
+        facts = {
+            "config": vars(self.config),
+            "settings": self.settings,
+            "step": self.step,
+            "seconds": self.seconds,
+            "losses": self.losses,
+        }
+        metadata = {name: json.dumps(fact) for name, fact in facts.items()}
+        save.write_safetensors(self.out / STATE, arrays, metadata)
+        save.write_model(self.out, self.params)
+
+    def restore(self, arrays: dict[str, Array], facts: dict) -> None:
+        """Become what `read_state` has read.
+
+        Raises OSError if the log cannot be read, ValueError if a size differs.
+        """
+        found, expected = len(arrays["params"]), len(self.buffer)
+        if found != expected:
+            problem = f"{found} parameters, expected {expected}"
+            raise ValueError(f"{self.out / STATE}: {problem}")
+        self.buffer[:] = arrays["params"]
+        self.optimizer.m[:], self.optimizer.v[:] = arrays["m"], arrays["v"]
+        self.optimizer.step = facts["step"]
+        self.seconds, self.losses = facts["seconds"], facts["losses"]
+        with open(self.out / "log.csv", newline="") as file:
+            for row in csv.DictReader(file):
+                if float(row["step"]) <= self.step:
+                    self.log.append({k: float(x or "nan") for k, x in row.items()})
+        # A kill between the two files may have left an earlier model.
+        save.write_model(self.out, self.params)
+
+
+class Report:
+    """The live line on standard error: rewritten at every step on a terminal, else one
+    line for each validation."""
+
+    def __init__(self, training: Training) -> None:
+        self.training, self.first = training, training.step
+        self.before, self.start = training.seconds, time.monotonic()
+        self.valid = ""
+
+    def line(self, loss: float, bits: float, keep: bool) -> None:
+        training, done = self.training, time.monotonic() - self.start
+        training.seconds = self.before + done
+        pace = done / (training.step - self.first)  # seconds a step
+        speed = training.windows_per_step * training.config.n_ctx / pace
+        left = time.gmtime(pace * (training.steps - training.step))
+        if not math.isnan(bits):
+            self.valid = f"valid {bits:.3f} bits/byte  "
+        line = f"step {training.step}/{training.steps}  loss {loss:.3f}  {self.valid}"
+        line += f"{speed:,.0f} tokens/s  {time.strftime('%H:%M:%S left', left)}"
+        if sys.stderr.isatty():
+            line, ending = f"\r{line}\x1b[K", "\n" if keep else ""
+            print(line, end=ending, file=sys.stderr, flush=True)
+        elif keep:
+            print(line, file=sys.stderr, flush=True)
+
+
+def read_state(path: Path) -> tuple[dict[str, Array], dict]:
+    """The arrays and the facts that Training.save wrote.
+
+    Raises OSError if it cannot be read, ValueError if it is not whole.
+    """
+    data = path.read_bytes()
+    try:
+        size = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:size])
+        metadata = header.pop("__metadata__")
+        facts = {name: json.loads(text) for name, text in metadata.items()}
+        arrays = {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            arrays[name] = np.frombuffer(data[size + start : size + stop], "<f4")
+        lengths = {len(array) for array in arrays.values()}
+        if set(arrays) != {"params", "m", "v"} or len(lengths) != 1:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        problem = "not the state of a training run, or damaged"
+        raise ValueError(f"{path}: {problem}") from None
+    return arrays, facts
