@@ -90,16 +90,11 @@ def test_gradients_of_a_box_are_its_slopes(name):
     def total():
         return np.sum(box(x, nested(flat), nested(zeros(flat)))[0] * dy)
 
-    for what, array, gradient in [
-        ("x", x, dx),
-        *((path, flat[path], grads[path]) for path in flat),
-    ]:
-        numeric = np.array(
-            [slope(total, array, i) for i in np.ndindex(array.shape)]
-        ).reshape(array.shape)
-        np.testing.assert_allclose(
-            gradient, numeric, rtol=1e-6, atol=1e-7, err_msg=what
-        )
+    arrays, gradients = {"x": x, **flat}, {"x": dx, **grads}
+    for what, array in arrays.items():
+        numeric = [slope(total, array, index) for index in np.ndindex(array.shape)]
+        found = gradients[what].ravel()
+        np.testing.assert_allclose(found, numeric, 1e-6, 1e-7, err_msg=what)
 
 
 @pytest.mark.parametrize("name", BOXES)
@@ -126,9 +121,8 @@ def test_a_box_computes_what_the_model_computes(name):
 def test_gradients_of_the_whole_model_are_its_slopes():
     rng = np.random.default_rng(3)
     params, tree = random_params(CONFIG, rng)
-    tokens = rng.integers(
-        0, CONFIG.n_vocab - 3, (2, 9)
-    )  # T = 8 of 9 positions; some tokens twice, three never
+    # T = 8 of 9 positions; some tokens twice, three never
+    tokens = rng.integers(0, CONFIG.n_vocab - 3, (2, 9))
     grads = zeros(params)
     scale = 1 / tokens[:, 1:].size
     backward.loss_and_gradient(tree, tokens, model.nest(grads), CONFIG.n_head, scale)
@@ -139,21 +133,11 @@ def test_gradients_of_the_whole_model_are_its_slopes():
         )
 
     for name, array in params.items():
-        everything = list(np.ndindex(array.shape))
-        chosen = [
-            everything[i]
-            for i in rng.choice(
-                len(everything), min(12, len(everything)), replace=False
-            )
-        ]
+        places = rng.choice(array.size, min(12, array.size), replace=False)
+        chosen = [np.unravel_index(i, array.shape) for i in places]
         numeric = [slope(loss, array, index) for index in chosen]
-        np.testing.assert_allclose(
-            [grads[name][i] for i in chosen],
-            numeric,
-            rtol=1e-5,
-            atol=1e-8,
-            err_msg=name,
-        )
+        found = [grads[name][index] for index in chosen]
+        np.testing.assert_allclose(found, numeric, 1e-5, 1e-8, err_msg=name)
     assert not grads["wpe"][8].any()  # a position that was not used
 
 
@@ -163,9 +147,8 @@ def test_the_loss_is_that_of_the_models_own_logits():
     tokens = rng.integers(0, CONFIG.n_vocab, (3, 10))
     grads = model.nest(zeros(params))
     loss = backward.loss_and_gradient(tree, tokens, grads, CONFIG.n_head, 1 / 27)
-    p = model.softmax(
-        model.unembed(tree, model.forward(tree, tokens[:, :-1], model.Cache(CONFIG, 3)))
-    )
+    x = model.forward(tree, tokens[:, :-1], model.Cache(CONFIG, 3))
+    p = model.softmax(model.unembed(tree, x))
     expected = -np.log(np.take_along_axis(p, tokens[:, 1:, None], -1)).mean()
     assert loss == pytest.approx(expected, rel=1e-5)
 
@@ -182,9 +165,7 @@ def test_parts_of_a_batch_add_up_to_the_batch():
     ]
     assert sum(part_losses) == pytest.approx(loss, rel=1e-12)
     for name in whole:
-        np.testing.assert_allclose(
-            parts[name], whole[name], rtol=1e-9, atol=1e-14, err_msg=name
-        )
+        np.testing.assert_allclose(parts[name], whole[name], 1e-9, 1e-14, err_msg=name)
 
 
 def test_large_logits_do_not_overflow():
@@ -192,9 +173,8 @@ def test_large_logits_do_not_overflow():
     params, tree = random_params(CONFIG, rng, np.float32)
     params["wte"] *= 1000
     grads = zeros(params)
-    loss = backward.loss_and_gradient(
-        tree, rng.integers(0, 23, (1, 10)), model.nest(grads), 3, 1 / 9
-    )
+    tokens = rng.integers(0, 23, (1, 10))
+    loss = backward.loss_and_gradient(tree, tokens, model.nest(grads), 3, 1 / 9)
     assert np.isfinite(loss) and all(np.isfinite(g).all() for g in grads.values())
 
 
@@ -203,10 +183,8 @@ def test_large_logits_do_not_overflow():
 @pytest.mark.parametrize("shape", [(4096, 256, 192, 6, 2), (101, 33, 48, 4, 3)])
 def test_gradients_are_those_of_pytorch(shape, monkeypatch):
     monkeypatch.undo()  # the real sizes of pieces
-    torch, transformers = (
-        pytest.importorskip("torch"),
-        pytest.importorskip("transformers"),
-    )
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
     from minigpt2.save import huggingface_name
 
     config = model.Config(*shape)
