@@ -103,7 +103,7 @@ def flag(name: str) -> str:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """What is not given stays None: to resume a run means to keep its settings."""
-    parser = Parser("minigpt2.train", description="Train a GPT-2 on texts.")
+    parser = Parser("python -m minigpt2.train", description="Train a GPT-2 on texts.")
 
     def add(name: str, help: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=help, **kwargs)
