@@ -28,7 +28,7 @@ def flat(config: Config, dtype: type = np.float32) -> tuple[Array, dict[str, Arr
     first `n_matrix` elements.
     """
     wanted = dict(model.shapes(config))
-    buffer = np.zeros(sum(map(math.prod, wanted.values())), dtype)
+    buffer: Array = np.zeros(sum(map(math.prod, wanted.values())), dtype)
     views, start = {}, 0
     for name in sorted(wanted, key=lambda name: len(wanted[name]) == 1):
         stop = start + math.prod(wanted[name])
@@ -139,12 +139,11 @@ class Stepper:
     ) -> None:
         self.config, self.params, self.optimizer = config, params, optimizer
         self.threads = threads
-        buffers = [flat(config, optimizer.params.dtype) for _ in range(threads)]
+        buffers = [flat(config, optimizer.params.dtype.type) for _ in range(threads)]
         self.grads = [buffer for buffer, _ in buffers]
         self.nested = [model.nest(views) for _, views in buffers]
         # NumPy need not warn of numbers that are not finite: `step` looks for them.
-        quiet = {"initializer": np.seterr, "initargs": ("ignore",)}
-        self.pool = ThreadPoolExecutor(threads, **quiet)
+        self.pool = ThreadPoolExecutor(threads, initializer=lambda: np.seterr("ignore"))
 
     def gradient(self, batches: list[Array]) -> tuple[float, float]:
         """The mean loss of the batches, each (B, T + 1), and the norm of its gradient,

@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,8 @@ def write_safetensors(
 ) -> None:
     """A safetensors file of float32 arrays: the header's length in eight bytes, the
     header in JSON, the arrays."""
-    header, parts, start = {"__metadata__": metadata}, [], 0
+    header: dict[str, dict[str, Any]] = {"__metadata__": {**metadata}}
+    parts, start = [], 0
     for name, array in tensors.items():
         stop = start + 4 * array.size
         offsets = [start, stop]

@@ -12,7 +12,9 @@ from .model import Array, Cache, Config, Params, forward, unembed
 ROWS_AT_ONCE = 64  # rows of n_vocab logits held at a time
 
 
-def log_probabilities(params: Params, config: Config, text: Sequence[int]) -> Array:
+def log_probabilities(
+    params: Params, config: Config, text: Sequence[int] | Array
+) -> Array:
     """The natural logarithm of the probability of each token after the first: float64
     (T - 1,).
 

@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         if len(tokens) <= config.n_ctx:
             needed = f"a context and one to predict are {config.n_ctx + 1}"
             raise ValueError(f"the data has {len(tokens)} tokens, but {needed}")
-        fingerprint = zlib.crc32(tokens)
+        fingerprint = zlib.crc32(tokens.tobytes())
         if settings.setdefault("fingerprint", fingerprint) != fingerprint:
             raise ValueError(f"the data is not that of the run in {args.out}")
         if not args.resume:
