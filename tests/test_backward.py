@@ -110,7 +110,7 @@ def test_a_box_computes_what_the_model_computes(name):
     y, _ = box(x, nested(flat), nested(zeros(flat)))
     if name == "attn":
         expected = model.attn(
-            x, **nested(flat), kv=np.empty((2, 2, 3, 9, 4), np.float32), past=0
+            x, **nested(flat), kv=np.empty((2, 2, 3, 9, 4), np.float32), n_past=0
         )
     else:
         expected = getattr(model, name)(x, **nested(flat))
