@@ -180,8 +180,16 @@ def test_large_logits_do_not_overflow():
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("shape", [(4096, 256, 192, 6, 2), (101, 33, 48, 4, 3)])
-def test_gradients_are_those_of_pytorch(shape, monkeypatch):
+@pytest.mark.parametrize(
+    ("shape", "n_windows"),
+    [
+        ((4096, 256, 192, 6, 2), 3),
+        ((101, 33, 48, 4, 3), 3),
+        ((50257, 1024, 768, 12, 12), 1),
+    ],
+    ids=["tiny's width", "odd sizes", "124M"],
+)
+def test_gradients_are_those_of_pytorch(shape, n_windows, monkeypatch):
     monkeypatch.undo()  # the real sizes of pieces
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
@@ -192,7 +200,7 @@ def test_gradients_are_those_of_pytorch(shape, monkeypatch):
     params, tree = random_params(config, rng, np.float32)
     for array in params.values():
         array *= 0.3 if array.ndim > 1 else 1
-    tokens = rng.integers(0, config.n_vocab, (3, config.n_ctx + 1))
+    tokens = rng.integers(0, config.n_vocab, (n_windows, config.n_ctx + 1))
     grads = zeros(params)
     loss = backward.loss_and_gradient(
         tree, tokens, model.nest(grads), config.n_head, 1 / tokens[:, 1:].size
