@@ -28,34 +28,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
     text = "the text to continue; -: standard input; none: ask for it"
     add("prompt", text, nargs="?", type=utf8)
-    add(
-        "--model",
-        f"{', '.join(RELEASED)}, {EMBEDDED} or a directory (default {DEFAULT})",
-    )
+    models = f"{', '.join(RELEASED)}, {EMBEDDED} or a directory"
+    add("--model", f"{models} (default {DEFAULT})")
     add("--weights", "where models live (default: see the README)", metavar="DIR")
     add("--max-tokens", "tokens to write (default 100)", type=int, default=100)
     add("--temperature", "0: greedy; 1: as trained (default)", type=float, default=1.0)
     add("--top-k", "choose among the K likeliest (default 40)", type=int, default=40)
     add("--top-p", "choose among the likeliest of total probability P", type=float)
-    add(
-        "--greedy", "always take the likeliest, as --temperature 0", action="store_true"
-    )
+    add("--greedy", "take the likeliest, as --temperature 0", action="store_true")
     add("--seed", "the same seed gives the same text", type=int)
-    add(
-        "--num-samples",
-        "how many texts; a line <|endoftext|> between",
-        type=int,
-        default=1,
-    )
+    samples = "how many texts; a line <|endoftext|> between them"
+    add("--num-samples", samples, type=int, default=1)
     stop = "end before this text; may be repeated"
     add("--stop", stop, action="append", default=[], type=utf8)
     add("--stats", "report times and tokens/s on standard error", action="store_true")
-    add(
-        "--version",
-        "show the version and exit",
-        action="version",
-        version=f"minigpt2 {__version__}",
-    )
+    version = f"minigpt2 {__version__}"
+    add("--version", "show the version and exit", action="version", version=version)
     return parser.parse_args(argv)
 
 
@@ -69,9 +57,8 @@ def fetch(model: str | None, weights: str | None) -> str:
         try:
             download(name, weights)
         except (DownloadError, OSError) as error:
-            if isinstance(error, OSError) and (
-                weights or "MINIGPT2_WEIGHTS" in os.environ
-            ):
+            given = weights or os.environ.get("MINIGPT2_WEIGHTS")
+            if given and isinstance(error, OSError):  # it cannot be written
                 raise
             if model is not None:
                 fail(f"{error}; the model {EMBEDDED} needs no network")

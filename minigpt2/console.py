@@ -18,8 +18,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command and exit: 130 after Ctrl-C, as shells have it, 1 if the system fails
-    (a full disk), 0 otherwise. Bad input has ended it by `fail`, with 2."""
+    """Run a command and exit: with 130 after Ctrl-C, as shells have it, with 1 if the
+    system fails (a full disk), and with 2 where `fail` has ended it."""
     try:
         for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
             if getattr(sys, name) is None:  # it was closed

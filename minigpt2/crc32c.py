@@ -1,18 +1,17 @@
-"""Bytes → CRC-32C, the checksum of TensorFlow's files, at the speed of memory and in
-plain NumPy.
+"""Bytes → CRC-32C, the checksum of TensorFlow's files, fast and in plain NumPy.
 
 A CRC is the remainder of the message, read as a polynomial over GF(2), when divided by
-a fixed P(x). The usual loop divides byte by byte. But a remainder modulo any multiple Q
-of P still has the right remainder modulo P, and P divides
+a fixed P(x). The usual loop divides byte by byte. But the remainder modulo a multiple Q
+of P has the right remainder modulo P, and P divides
 
-    Q(x) = x^6777 + x^484 + x^100 + 1        (found by search; tests/test_checkpoint.py
-divides it)
+    Q(x) = x^6777 + x^484 + x^100 + 1  (found by search; a test divides it)
 
 and with it Q(x)^64 = Q(x^64), because squaring over GF(2) only doubles the exponents.
 So, modulo P, a 64-bit word may be moved 6777 words further on if it is also added
 (exclusive or) 6777 - 484 and 6777 - 100 words further on. A few vector operations thus
 fold a message of any length into its last 6777 words, and a second round with single
-bytes, Q(x)^8, leaves 6777 bytes for the loop."""
+bytes, Q(x)^8, leaves 6777 bytes for the loop.
+"""
 
 import numpy as np
 

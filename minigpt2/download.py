@@ -17,15 +17,15 @@ from pathlib import Path
 
 import requests
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 from . import locate
 from .checkpoint import Checkpoint, CheckpointError
 from .console import Parser, Progress, fail, notice, run
 from .gpt2 import open_model
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last

@@ -22,14 +22,11 @@ from .crc32c import crc32c, masked
 
 TABLE_MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
-TRAILER_BYTES = (
-    5  # after each block: its compression in one byte and a masked CRC-32C in four
-)
+TRAILER_BYTES = 5  # after each block: its compression, 1, and a masked CRC-32C, 4
 SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
 MAX_DIMENSIONS = 32  # as in NumPy 1
 BYTES_PER_ITEM = {"F32": 4, "F16": 2, "BF16": 2}
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
-
 
 Fields = dict[int, list[int | bytes]]  # of a protocol buffer, by their numbers
 
@@ -39,10 +36,9 @@ class FormatError(Exception):
 
 
 class Entry(NamedTuple):
-    """Where a tensor lies: `size` bytes from `offset` on. dtype is "F32", "F16", "BF16"
-    or one that is not read here."""
+    """Where a tensor lies: `size` bytes from `offset` on."""
 
-    dtype: str
+    dtype: str  # "F32", "F16", "BF16", or one that is not read here
     shape: tuple[int, ...]
     offset: int
     size: int
@@ -234,12 +230,16 @@ def parse_json_object(text: bytes) -> dict[str, Any]:
     return value
 
 
+def _position(item: tuple[str, Entry]) -> tuple[int, int]:
+    return item[1].offset, item[1].size
+
+
 def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) -> None:
     """See that every tensor is as long as its shape says, and that they fill the file."""
     if not entries:
         raise FormatError("no tensors, expected a model's")
     end = data_offset
-    for name, entry in sorted(entries.items(), key=lambda item: item[1][2:4]):
+    for name, entry in sorted(entries.items(), key=_position):
         if not name.isprintable():
             raise FormatError(f"tensor {name!r} has characters that cannot be printed")
         if len(entry.shape) > MAX_DIMENSIONS:
@@ -249,13 +249,11 @@ def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) ->
             problem = f"{entry.size} bytes do not make its shape {entry.shape}"
             raise FormatError(f"tensor {name}: {problem}")
         if entry.offset != end:
-            raise FormatError(
-                f"tensor {name} is at byte {entry.offset}, expected {end}"
-            )
+            problem = f"is at byte {entry.offset}, expected {end}"
+            raise FormatError(f"tensor {name} {problem}")
         end += entry.size
         if end > file_size:
-            raise FormatError(
-                f"the file has {file_size} bytes, tensor {name} ends at {end}"
-            )
+            problem = f"tensor {name} ends at {end}"
+            raise FormatError(f"the file has {file_size} bytes, {problem}")
     if end != file_size:
         raise FormatError(f"the file has {file_size} bytes, expected {end}")
