@@ -29,7 +29,7 @@ from .training import COLUMNS, STATE, Report, Training, read_state
 
 MODEL_FILES = (STATE, "model.safetensors", "hparams.json", "model.ckpt.index")
 SHAPE = {"n_layer": 6, "n_head": 6, "n_embd": 192, "n_ctx": 256, "n_vocab": 4096}
-STEPS = 600
+STEPS = 500
 LOG_EVERY = 10
 
 
