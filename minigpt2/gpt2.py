@@ -95,8 +95,11 @@ class GPT2:
         return log_probabilities(self.params, self.config, self.tokenizer.encode(text))
 
 
-def open_model(directory: str | Path) -> GPT2:
-    """The model in a checkpoint's directory. Raises CheckpointError if it has none."""
+def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
+    """The sizes, the parameters by name, and the merge list of a checkpoint's directory.
+
+    Raises CheckpointError if it has none, or if they do not fit each other.
+    """
     checkpoint = Checkpoint(directory)
     try:
         config = Config(**checkpoint.hparams)
@@ -107,5 +110,11 @@ def open_model(directory: str | Path) -> GPT2:
         raise CheckpointError(
             f"{problem}; the file is damaged: fetch it again"
         ) from None
-    params = nest(checkpoint.tensors(shapes(config)))
-    return GPT2(config, params, checkpoint.vocabulary or RELEASED_VOCABULARY)
+    tensors = checkpoint.tensors(shapes(config))
+    return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
+
+
+def open_model(directory: str | Path) -> GPT2:
+    """The model in a checkpoint's directory. Raises CheckpointError if it has none."""
+    config, tensors, vocabulary = read_model(directory)
+    return GPT2(config, nest(tensors), vocabulary)

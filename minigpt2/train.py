@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from . import locate, save
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import CheckpointError
 from .console import Parser, fail, notice, run
 from .corpus import read_tokens
 from .generate import Options, generate_text
-from .model import Array, Config, shapes
+from .gpt2 import read_model
+from .model import Array, Config
 from .optimizer import initialise, one_blas_thread
 from .tokenizer import RELEASED_VOCABULARY, Tokenizer
 from .training import COLUMNS, STATE, Report, Training, read_state
@@ -198,10 +199,9 @@ def start(args: argparse.Namespace) -> Training:
     if directory is None:
         how = f"python -m minigpt2.download {args.init}"
         raise ValueError(f"{args.init} is not there yet: {how}")
-    checkpoint = Checkpoint(directory)
-    config = Config(**checkpoint.hparams)
-    training = new(args, config, checkpoint.vocabulary or RELEASED_VOCABULARY)
-    for name, array in checkpoint.tensors(shapes(config)).items():
+    config, tensors, vocabulary = read_model(directory)
+    training = new(args, config, vocabulary)
+    for name, array in tensors.items():
         training.params[name][:] = array
     return training
 
