@@ -3,17 +3,23 @@
     python benchmarks/training.py [--rounds 5] [--threads 2] [--batch-size 16]
         [--profile]
 
-Both train the same model on the same batch with as many threads. A step is forward,
-backward, clipping and AdamW. The two take turns, so that whatever else the machine does
-slows both; the figures are medians. Without PyTorch (pip install -e '.[bench]') only
-minigpt2 is measured. --profile tells where one thread's time goes.
+All train the same model on the same batch with as many threads, each in a process of
+its own. A step is forward, backward, clipping and AdamW. They take turns, so that
+whatever else the machine does slows all; the figures are medians. PyTorch runs
+transformers' GPT-2 with its fused attention, "sdpa", and with the plain one, "eager".
+Without it (pip install -e '.[bench]') only minigpt2 is measured. --profile tells where
+one thread's time goes.
 """
 
 import argparse
 import cProfile
+import importlib.util
+import multiprocessing
 import pstats
 import statistics
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
@@ -21,15 +27,26 @@ from minigpt2 import backward, model, optimizer
 from minigpt2.save import huggingface_name
 
 TINY = model.Config(n_vocab=4096, n_ctx=256, n_embd=192, n_head=6, n_layer=6)
+Step = Callable[[np.ndarray], float]  # tokens (B, T + 1) → loss
 
 
-def numpy_step(params: dict, buffer: np.ndarray, threads: int):
+def initial() -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    buffer, params = optimizer.flat(TINY)
+    optimizer.initialise(params, np.random.default_rng(0))
+    return buffer, params
+
+
+def numpy_step(threads: int) -> Step:
+    optimizer.keep_memory()
+    if not optimizer.one_blas_thread():
+        print("NumPy's products have threads of their own: minigpt2.train would use 1")
+    buffer, params = initial()
     adam = optimizer.AdamW(buffer, optimizer.n_matrix(TINY))
     stepper = optimizer.Stepper(TINY, model.nest(params), adam, threads)
     return lambda tokens: stepper.step([tokens], 1e-3)[0]
 
 
-def torch_step(params: dict, threads: int):
+def torch_step(threads: int, attention: str) -> Step:
     import torch
     import transformers
 
@@ -45,10 +62,11 @@ def torch_step(params: dict, threads: int):
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        attn_implementation=attention,
     )
     gpt2 = transformers.GPT2LMHeadModel(config)
-    weights = {huggingface_name(name): torch.tensor(a) for name, a in params.items()}
-    gpt2.load_state_dict(weights, strict=False)
+    tensors = {huggingface_name(k): torch.tensor(a) for k, a in initial()[1].items()}
+    gpt2.load_state_dict(tensors, strict=False)
     adam = torch.optim.AdamW(
         gpt2.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1
     )
@@ -66,8 +84,22 @@ def torch_step(params: dict, threads: int):
     return step
 
 
-def profile(params: dict, tokens: np.ndarray) -> None:
-    nested, grads = model.nest(params), model.nest(optimizer.flat(TINY)[1])
+def prepare(make: Callable[..., Step], *args) -> None:
+    """In a process that was just started."""
+    global step
+    step = make(*args)
+
+
+def timed(tokens: np.ndarray) -> tuple[float, float]:
+    """There again: the loss, and the seconds that a step took."""
+    start = time.perf_counter()
+    return step(tokens), time.perf_counter() - start
+
+
+def profile(tokens: np.ndarray) -> None:
+    optimizer.one_blas_thread()
+    nested = model.nest(initial()[1])
+    grads = model.nest(optimizer.flat(TINY)[1])
     run = cProfile.Profile()
     for i in range(0, len(tokens), 4):
         part = tokens[i : i + 4]
@@ -83,36 +115,35 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    buffer, params = optimizer.flat(TINY)
-    optimizer.initialise(params, rng)
     tokens = rng.integers(0, TINY.n_vocab, (args.batch_size, TINY.n_ctx + 1))
-    if not optimizer.one_blas_thread():
-        print("NumPy's products have threads of their own: minigpt2.train would use 1")
-    steps = {}
-    try:  # before minigpt2's, which changes the parameters that this one copies
-        steps["PyTorch"] = torch_step(params, args.threads)
-    except ImportError as error:
-        print(f"without PyTorch: {error}")
-    steps["minigpt2"] = numpy_step(params, buffer, args.threads)
+    steps = {"minigpt2": (numpy_step, args.threads)}
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+        steps["PyTorch sdpa"] = torch_step, args.threads, "sdpa"
+        steps["PyTorch eager"] = torch_step, args.threads, "eager"
+    else:
+        print("without PyTorch: pip install -e '.[bench]'")
+    context = multiprocessing.get_context("spawn")
+    processes = {
+        name: ProcessPoolExecutor(1, context, prepare, step)
+        for name, step in steps.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round in range(args.rounds + 1):
         losses = []
-        for name, step in steps.items():
-            start = time.perf_counter()
-            losses.append(f"{name} loss {step(tokens):.4f}")
+        for name, process in processes.items():
+            loss, duration = process.submit(timed, tokens).result()
+            losses.append(f"{name} loss {loss:.4f}")
             if round:  # the first one warms up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(duration)
         print(f"round {round}: {', '.join(losses)}", flush=True)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for name, median in medians.items():
-        rate, fastest = tokens[:, 1:].size / median, min(seconds[name])
-        speed = f"{median:6.3f} s a step  {rate:6,.0f} tokens/s"
-        print(f"{name:9} {speed}  (fastest {fastest:.3f} s)")
-    if len(medians) == 2:
-        ratio = medians["PyTorch"] / medians["minigpt2"]
-        print(f"minigpt2 is {ratio:.2f} times as fast")
+    ours = statistics.median(seconds["minigpt2"])
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        rate, ratio = tokens[:, 1:].size / median, median / ours
+        line = f"{name:13} {median:6.3f} s a step  {rate:6,.0f} tokens/s"
+        print(f"{line}  {ratio:.2f} times minigpt2's  (fastest {min(times):.3f} s)")
     if args.profile:
-        profile(params, tokens)
+        profile(tokens)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ taken in slices that stay in the cache.
 import ctypes
 import math
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -210,3 +211,16 @@ def one_blas_thread() -> bool:
                 getattr(library, name)(1)
                 return True
     return os.environ.get("OPENBLAS_NUM_THREADS") == "1"
+
+
+def keep_memory() -> None:
+    """Ask glibc, where it is the C library, to keep what is freed for the next array.
+
+    Left alone it returns large arrays to the system, which hands their pages out again
+    one by one, cleared: at each step of `tiny` 46,000 times, a twelfth of its time.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # give nothing back
+        libc.mallopt(M_MMAP_MAX, 0)  # take nothing that must be given back
+        libc.mallopt(M_ARENA_MAX, 1)  # one heap for all threads

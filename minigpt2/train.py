@@ -24,7 +24,7 @@ from .corpus import read_tokens
 from .generate import Options, generate_text
 from .gpt2 import read_model
 from .model import Array, Config
-from .optimizer import initialise, one_blas_thread
+from .optimizer import initialise, keep_memory, one_blas_thread
 from .tokenizer import RELEASED_VOCABULARY, Tokenizer
 from .training import COLUMNS, STATE, Report, Training, read_state
 
@@ -209,6 +209,7 @@ def start(args: argparse.Namespace) -> Training:
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     np.seterr(all="ignore")  # the loop looks for numbers that are not finite
+    keep_memory()
     if not one_blas_thread():
         args.threads = 1
     try:
