@@ -23,7 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from minigpt2 import backward, model, optimizer
+from minigpt2 import backward, blas, model, optimizer
 from minigpt2.save import huggingface_name
 
 TINY = model.Config(n_vocab=4096, n_ctx=256, n_embd=192, n_head=6, n_layer=6)
@@ -38,7 +38,7 @@ def initial() -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def numpy_step(threads: int) -> Step:
     optimizer.keep_memory()
-    if not optimizer.one_blas_thread():
+    if not blas.one_blas_thread():
         print("NumPy's products have threads of their own: minigpt2.train would use 1")
     buffer, params = initial()
     adam = optimizer.AdamW(buffer, optimizer.n_matrix(TINY))
@@ -97,7 +97,7 @@ def timed(tokens: np.ndarray) -> tuple[float, float]:
 
 
 def profile(tokens: np.ndarray) -> None:
-    optimizer.one_blas_thread()
+    blas.one_blas_thread()
     nested = model.nest(initial()[1])
     grads = model.nest(optimizer.flat(TINY)[1])
     run = cProfile.Profile()

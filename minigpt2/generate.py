@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .lookup import Lookup
 from .model import Array, Cache, Config, Params, forward, unembed
 from .sampling import Sampling
 from .tokenizer import Tokenizer
@@ -55,6 +56,7 @@ def generate_tokens(
     prompt: Sequence[int],
     sampling: Sampling,
     rngs: Sequence[np.random.Generator],
+    guess: bool = True,
 ) -> Iterator[Array]:
     """Continue a prompt without end, once for each of the B generators in `rngs`: the
     next token of every continuation, int (B,), again and again.
@@ -63,6 +65,9 @@ def generate_tokens(
     the latest n_ctx // 2 tokens are read again, as if the text began there, and what came
     before is forgotten. (Keys and values depend on their position, so the cache cannot be
     shifted.) The model thus always sees the latest n_ctx // 2 tokens, and up to n_ctx.
+
+    A single text is read together with a guess of what follows (lookup.py), if there is
+    one: it changes the time that tokens take, and not the tokens.
     """
     cache = Cache(config, len(rngs))
     once = copy.copy(cache)
@@ -70,18 +75,28 @@ def generate_tokens(
     x = forward(params, np.array([prompt]), once)  # (1, T, C)
     cache.length = once.length
     cache.kv[:, :, 1:, :, : once.length] = once.kv[..., : once.length, :]
-    last = np.repeat(x[:, -1], len(rngs), axis=0)  # (B, C)
+    x = np.repeat(x[:, -1:], len(rngs), axis=0)  # (B, 1, C)
     text = np.repeat([prompt], len(rngs), axis=0)  # (B, tokens so far)
+    guesses, lookup = text[0, :0], Lookup()
     while True:
-        logits = unembed(params, last)  # (B, V)
-        tokens = [sampling.choose(z, rng) for z, rng in zip(logits, rngs, strict=True)]
-        yield np.array(tokens)
-        text = np.column_stack([text[:, -config.n_ctx :], tokens])
-        unread = text[:, -1:]
+        logits = unembed(params, x)  # (B, 1 + guesses, V)
+        for right in range(len(guesses) + 1):
+            choices = zip(logits[:, right], rngs, strict=True)
+            tokens = np.array([sampling.choose(z, rng) for z, rng in choices])  # (B,)
+            yield tokens
+            text = np.column_stack([text[:, -config.n_ctx :], tokens])
+            if right == len(guesses) or tokens[0] != guesses[right]:
+                break
+        cache.length -= len(guesses) - right  # what followed a wrong guess is forgotten
+        lookup.learn(len(guesses), right)
+        unread, guesses = text[:, -1:], text[0, :0]
         if cache.length == config.n_ctx:
             cache.length = 0
             unread = text[:, -max(1, config.n_ctx // 2) :]
-        last = forward(params, unread, cache)[:, -1]
+        elif guess and len(rngs) == 1:
+            guesses = lookup.guess(text[0], room=config.n_ctx - cache.length - 1)
+            unread = np.append(unread, [guesses], axis=1)
+        x = forward(params, unread, cache)[:, -len(guesses) - 1 :]
 
 
 class TextStream:

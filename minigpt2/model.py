@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from .blas import in_step, product
+
 Array = np.ndarray
 Params = dict[str, Any]
 
-ROWS_AT_ONCE = (
-    128  # full speed for BLAS, and results that stay in the processor's cache
-)
+ROWS_AT_ONCE = 128  # of a prompt: full speed for BLAS, and little memory
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (�
 
 
 def linear(x: Array, w: Array, b: Array) -> Array:  # (…, n_in) → (…, n_out)
-    """x @ w + b, with all rows of x in one product: w is read from memory once."""
-    y = x.reshape(-1, x.shape[-1]) @ w
+    """x @ w + b."""
+    y = product(x, w)
     y += b
-    return y.reshape(*x.shape[:-1], -1)
+    return y
 
 
 def gelu(x: Array) -> Array:
@@ -174,26 +174,30 @@ def block(x: Array, params: Params, kv: Array, n_past: int) -> Array:  # (B, T, 
     return x + mlp(layer_norm(x, **params["ln_2"]), **params["mlp"])
 
 
+def blocks(params: Params, tokens: Array, kv: Array, n_past: int) -> Iterator[Array]:
+    """The residual stream (B, T, C) after each block; kv (n_layer, 2, B, H, N, D)."""
+    x = params["wte"][tokens] + params["wpe"][n_past : n_past + tokens.shape[1]]
+    for block_params, layer_kv in zip(params["h"], kv, strict=True):
+        x = block(x, block_params, layer_kv, n_past)
+        yield x
+
+
 def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) → (B, T, C)
     """Read T tokens after those in the cache → the final vector of each, for `unembed`.
 
-    A long prompt is read in chunks, one after the other, as decoding reads single tokens:
-    the result is the same, and memory is bounded. The cache must have room for them.
+    A long prompt is read in chunks. A block reads one when it has read the one before,
+    as decoding reads single tokens: the result is the same, and memory is bounded. The
+    cache must have room for them.
     """
     B, T = tokens.shape
-    chunk = max(1, ROWS_AT_ONCE // B)
-    if T > chunk:
-        parts = [tokens[:, i : i + chunk] for i in range(0, T, chunk)]
-        return np.concatenate([forward(params, part, cache) for part in parts], axis=1)
-
-    n_past = cache.length
-    x = params["wte"][tokens] + params["wpe"][n_past : n_past + T]  # (B, T, C)
-    for block_params, kv in zip(params["h"], cache.kv, strict=True):
-        x = block(x, block_params, kv, n_past)
+    chunk, past = max(1, ROWS_AT_ONCE // B), cache.length
+    parts = ((i, tokens[:, i : i + chunk]) for i in range(0, T, chunk))
+    streams = [blocks(params, part, cache.kv, past + i) for i, part in parts]
+    x = np.concatenate(in_step(streams), axis=1)  # (B, T, C)
     cache.length += T
     return layer_norm(x, **params["ln_f"])
 
 
 def unembed(params: Params, x: Array) -> Array:  # (…, C) → (…, V)
     """The logits: the inner product of x with the embedding of every token."""
-    return (x.reshape(-1, x.shape[-1]) @ params["wte"].T).reshape(*x.shape[:-1], -1)
+    return product(x, params["wte"].T)

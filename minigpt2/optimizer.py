@@ -7,11 +7,9 @@ taken in slices that stay in the cache.
 
 import ctypes
 import math
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
@@ -191,26 +189,6 @@ class Stepper:
         scale = min(1.0, clip / (norm + 1e-6))
         self.optimizer.update(self.grads[0], rate, scale, self.pool.map)
         return loss, norm
-
-
-def one_blas_thread() -> bool:
-    """Ask NumPy's OpenBLAS to run a matrix product on the thread that asked for it;
-    False if it cannot be asked.
-
-    Two threads with half a batch each keep two cores busy all the time; two threads
-    inside each matrix product leave one idle in every other operation. The variable
-    OPENBLAS_NUM_THREADS comes too late: OpenBLAS read it when NumPy was imported.
-    """
-    package = Path(np.__file__).parent
-    linux, mac = package.parent / "numpy.libs", package / ".dylibs"
-    for path in (*linux.glob("*openblas*"), *mac.glob("*openblas*")):
-        library = ctypes.CDLL(str(path))
-        for prefix, suffix in ("scipy_", "64_"), ("", "64_"), ("", ""):
-            name = f"{prefix}openblas_set_num_threads{suffix}"
-            if hasattr(library, name):
-                getattr(library, name)(1)
-                return True
-    return os.environ.get("OPENBLAS_NUM_THREADS") == "1"
 
 
 def keep_memory() -> None:

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from . import locate, save
+from .blas import one_blas_thread
 from .checkpoint import CheckpointError
 from .console import Parser, fail, notice, run
 from .corpus import read_tokens
 from .generate import Options, generate_text
 from .gpt2 import read_model
 from .model import Array, Config
-from .optimizer import initialise, keep_memory, one_blas_thread
+from .optimizer import initialise, keep_memory
 from .tokenizer import RELEASED_VOCABULARY, Tokenizer
 from .training import COLUMNS, STATE, Report, Training, read_state
 

@@ -1,0 +1,114 @@
+"""Matrix products at the machine's speed: what does BLAS, behind NumPy's @, need?
+
+A product of one row reads the matrix once, as fast as memory gives it; one of many rows
+is bound by arithmetic. BLAS is quick at both, and slow in between.
+"""
+
+import ctypes
+import functools
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+Array = np.ndarray
+
+FEW_ROWS = 4
+COLUMNS_AT_ONCE = 4096  # of 768 floats: 12 MB, which a processor's cache holds
+
+
+def product(x: Array, w: Array) -> Array:  # (…, n_in), (n_in, n_out) → (…, n_out)
+    """x @ w, with all rows of x in one product: w is read from memory once.
+
+    For more than one row BLAS first copies w into another order, which takes longer than
+    to multiply a few. These therefore go one by one, over as many columns of w as stay
+    in the cache from one row to the next.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    if 1 < len(rows) <= FEW_ROWS:
+        y = np.empty((len(rows), w.shape[1]), np.result_type(x, w))
+        for start in range(0, w.shape[1], COLUMNS_AT_ONCE):
+            columns = slice(start, start + COLUMNS_AT_ONCE)
+            for row, out in zip(rows, y, strict=True):
+                np.matmul(row, w[:, columns], out=out[columns])
+    else:
+        y = rows @ w
+    return y.reshape(*x.shape[:-1], -1)
+
+
+@functools.cache
+def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How to ask NumPy's OpenBLAS for its number of threads, and to set it; None if
+    NumPy has another BLAS. Its variable OPENBLAS_NUM_THREADS is only read at import."""
+    package = Path(np.__file__).parent
+    linux, mac = package.parent / "numpy.libs", package / ".dylibs"
+    for path in (*linux.glob("*openblas*"), *mac.glob("*openblas*")):
+        library = ctypes.CDLL(str(path))
+        for prefix, suffix in ("scipy_", "64_"), ("", "64_"), ("", ""):
+            names = (
+                f"{prefix}openblas_{verb}_num_threads{suffix}"
+                for verb in ("get", "set")
+            )
+            get, set = (getattr(library, name, None) for name in names)
+            if get and set:
+                return get, set
+    return None
+
+
+def one_blas_thread() -> bool:
+    """Let a matrix product run on the thread that asks for it; False if BLAS cannot be
+    told.
+
+    Two threads with half the work each keep two cores busy all the time; two threads
+    inside each matrix product leave one idle in every other operation.
+    """
+    if controls := openblas():
+        controls[1](1)
+    return bool(controls) or os.environ.get("OPENBLAS_NUM_THREADS") == "1"
+
+
+def in_step(streams: Sequence[Iterator[Array]]) -> list[Array]:
+    """Run iterators that build on each other, and return the last value of each: step n
+    of one comes after step n of the one before.
+
+    One after the other is such an order. Where there are enough, as many run at a time
+    as BLAS has threads, each on one thread, for the reason above.
+    """
+    get, set = openblas() or (lambda: 1, None)
+    threads = get()
+    if set is None or not 1 < threads <= len(streams):
+        return [deque(stream, maxlen=1).pop() for stream in streams]
+
+    steps = [0.0] * len(streams)  # how many each has taken
+    changed = threading.Condition()
+
+    def note(i: int, taken: float) -> None:
+        with changed:
+            steps[i] = taken
+            changed.notify_all()
+
+    def wait(i: int, step: int) -> None:
+        with changed:
+            changed.wait_for(lambda: i == 0 or steps[i - 1] >= step)
+
+    def run(i: int) -> Array:
+        try:
+            wait(i, 1)
+            for step, value in enumerate(streams[i], 1):
+                note(i, step)
+                wait(i, step + 1)
+            return value
+        finally:
+            note(i, math.inf)  # whether it came to its end or failed
+
+    set(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(run, range(len(streams))))
+    finally:
+        set(threads)
