@@ -312,12 +312,10 @@ def test_long_pieces_are_merged_as_in_the_textbook(gpt2):
     rng = random.Random(6)
     written = [token for token in gpt2.vocab[:-1] if token[:1] != b" "]
     runs = [token for token in written if len(token) > 24]
-    for source in (written, runs, [b"a", b"b"], [b"\xc3", b"\x83", b"\xc2"], b"-=_"):
+    spoilt = [b"\xc3", b"\x83", b"\xc2"]  # GPT-2 has long tokens of these
+    for source in written, runs, spoilt, [b"a", b"b"], [b"-", b"=", b"_"]:
         for _ in range(20):
-            piece = b"".join(
-                bytes([t]) if isinstance(t, int) else t
-                for t in rng.choices(source, k=60)
-            )[:700]
+            piece = b"".join(rng.choices(source, k=60))[:700]
             assert gpt2._merge_long(piece) == textbook_merge(gpt2, piece), piece
 
 
@@ -569,7 +567,7 @@ def test_little_memory_is_needed_besides_the_ids(gpt2, text):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * sys.getsizeof(ids) + 4_000_000, peak / len(text)
+    assert peak < 2 * sys.getsizeof(ids) + 300_000
 
 
 # Merge lists that are none ----------------------------------------------------------
