@@ -1,6 +1,6 @@
 """Speed of the tokenizer, beside a straightforward one, tiktoken's and tokenizers'.
 
-    python benchmarks/tokenizer.py [TEXT ...] [--rounds 7] [--megabytes 10] [--json FILE]
+    python benchmarks/tokenizer.py [TEXT ...] [--rounds 7] [--megabytes 1] [--json FILE]
 
 Reads UTF-8 files, by default this project's own source and documentation. All build the
 vocabulary of GPT-2 from the released merge list and use one thread. "fresh" is the first
@@ -206,18 +206,13 @@ def encode_hard(name: str, kind: str, size: int) -> dict[str, float]:
     return {"seconds": taken, "tokens": len(ids)} | memory
 
 
-def measure_hard(names: list[str], size: int) -> dict[str, dict[str, dict]]:
-    results: dict = {}
-    for kind in HARD:
-        results[kind] = {}
-        for name in names:
-            with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                try:
-                    job = process.submit(encode_hard, name, kind, size)
-                    results[kind][name] = job.result()
-                except (BrokenProcessPool, ValueError, RuntimeError) as error:
-                    results[kind][name] = {"error": str(error)}
-    return results
+def measure_hard(name: str, kind: str, size: int) -> dict[str, float]:
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        try:
+            return process.submit(encode_hard, name, kind, size).result()
+        except (BrokenProcessPool, ValueError, RuntimeError) as error:
+            print(f"{name}, {kind}: {error!r}")
+            return {}
 
 
 MAKERS = {
@@ -233,7 +228,7 @@ def main() -> None:
     add = parser.add_argument
     add("texts", nargs="*", type=Path, metavar="TEXT", default=OWN_TEXTS)
     add("--rounds", type=int, default=7, metavar="N")
-    add("--megabytes", type=float, default=10, metavar="N", help="of each hard text")
+    add("--megabytes", type=float, default=1, metavar="N", help="of each hard text")
     add("--json", type=Path, metavar="FILE", help="write the figures there, too")
     args = parser.parse_args()
     text = "".join(path.read_text(encoding="utf-8") for path in args.texts)
@@ -256,20 +251,21 @@ def main() -> None:
         if name != "minigpt2":
             ratios = [f"{what} {ours[what] / theirs[what]:.2f}" for what in theirs]
             print(f"minigpt2 / {name}: {', '.join(ratios)}")
-    hard = {}
+    hard: dict[str, dict[str, dict[str, float]]] = {}
     if args.megabytes:
         names = [
             name for name in makers if name != "straightforward"
         ]  # it is quadratic
         print(f"\n{args.megabytes:g} MB of{'':<16}{''.join(f'{n:>20}' for n in names)}")
-        hard = measure_hard(names, int(args.megabytes * 1e6))
-        for kind, results in hard.items():
+        for kind in HARD:
+            hard[kind] = {
+                name: measure_hard(name, kind, int(args.megabytes * 1e6))
+                for name in names
+            }
             cells = []
-            for r in results.values():
+            for r in hard[kind].values():
                 memory = f"{r['memory']:6.0f} MB" if "memory" in r else ""
-                cells.append(
-                    f"{r['seconds']:8.2f} s{memory}" if r.get("tokens") else "—"
-                )
+                cells.append(f"{r['seconds']:8.2f} s{memory}" if r else "failed")
             print(f"{kind:24}{''.join(f'{cell:>20}' for cell in cells)}", flush=True)
     if args.json:
         machine = f"{platform.machine()}, {os.cpu_count()} cores"

@@ -9,9 +9,9 @@ are a smaller vocabulary of the same kind.
 """
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import regex
@@ -24,6 +24,8 @@ RELEASED_VOCABULARY = Path(__file__).with_name("vocab.bpe")
 PIECE = regex.compile(
     r"""'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 )
+WORD_END = regex.compile(r"\S(?=\s)")
+BLOCK = 1 << 14  # characters
 CHUNK = 32  # bytes: longer pieces are rare, and merged a chunk at a time
 CACHED_PIECES = 1 << 16  # of at most CHUNK bytes: some 30 MB
 RELEASED_MERGES = 50_000
@@ -106,8 +108,7 @@ class Tokenizer:
             return head + [i for tail in tails for i in (self.eot, *tail)]
         cache = self._cache
         ids: list[int] = []
-        for match in PIECE.finditer(text):
-            piece = match[0]
+        for piece in chain.from_iterable(_pieces(text)):
             piece_ids = cache.get(piece)
             if piece_ids is None:
                 piece_ids = self._encode_piece(piece)
@@ -196,6 +197,17 @@ class Tokenizer:
                 again *= 2
             ids[kept:] = tail
         return ids
+
+
+def _pieces(text: str) -> Iterator[list[str]]:
+    """PIECE.findall(text), a block at a time: all pieces take many times the memory of
+    the text. Each block ends where white space begins, which no piece goes across."""
+    start = 0
+    while start < len(text):
+        border = WORD_END.search(text, start + BLOCK)
+        end = border.end() if border else len(text)
+        yield PIECE.findall(text, start, end)
+        start = end
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -367,6 +367,23 @@ def test_a_lone_surrogate_is_read_as_the_replacement_character(gpt2, text, same)
     assert gpt2.decode(gpt2.encode(text)) == same
 
 
+# Blocks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 1000])
+def test_pieces_do_not_depend_on_the_size_of_a_block(monkeypatch, block):
+    monkeypatch.setattr(room, "BLOCK", block)
+    texts = [text for text, _ in GOLDENS]
+    texts += random_texts(300, 7, stable_characters())
+    texts += ["".join(random.Random(8).choices("a1'!s \n\u3000", k=20_000))]
+    cut = 0
+    for text in texts:
+        blocks = list(room._pieces(text))
+        assert [piece for part in blocks for piece in part] == room.PIECE.findall(text)
+        cut += len(blocks) > 1
+    assert cut
+
+
 # The cache ------------------------------------------------------------------------
 
 
@@ -557,7 +574,7 @@ def test_a_long_piece_is_not_kept():
     assert [*tokenizer._cache] == ["é" * 16]
 
 
-@pytest.mark.parametrize("text", ["a1", "\u4e001", "a", " "])
+@pytest.mark.parametrize("text", ["a1", "\u4e001 ", "a", " "])
 def test_little_memory_is_needed_besides_the_ids(gpt2, text):
     text *= 100_000 // len(text)
     gpt2.encode(text)
