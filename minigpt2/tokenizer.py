@@ -9,9 +9,9 @@ are a smaller vocabulary of the same kind.
 """
 
 import codecs
-from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
 
 import regex
@@ -22,10 +22,12 @@ END_OF_TEXT = "<|endoftext|>"
 RELEASED_VOCABULARY = Path(__file__).with_name("vocab.bpe")
 # contractions; words, numbers and the rest with the one space before them; white space
 PIECE = regex.compile(
-    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+    r"""'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 )
-CACHED_PIECES = 1 << 16  # that bound the memory of a long text
-LONGEST_CACHED = 64
+WORD_END = regex.compile(r"\S(?=\s)")
+BLOCK = 1 << 14  # characters
+CHUNK = 32  # bytes: longer pieces are rare, and merged a chunk at a time
+CACHED_PIECES = 1 << 16  # of at most CHUNK bytes: some 30 MB
 RELEASED_MERGES = 50_000
 MAX_PADDING = 128  # some models round 50257 up to 50304; the last ids mean nothing
 
@@ -39,6 +41,7 @@ PRINTABLE = [
 BYTE_ORDER = PRINTABLE + [byte for byte in range(256) if byte not in PRINTABLE]
 CHARACTERS = [chr(byte) for byte in PRINTABLE]
 CHARACTERS += [chr(256 + i) for i in range(256 - len(PRINTABLE))]
+BYTE_IDS = bytes.maketrans(bytes(BYTE_ORDER), bytes(range(256)))
 
 
 class Tokenizer:
@@ -67,17 +70,15 @@ class Tokenizer:
         ids = {character: i for i, character in enumerate(CHARACTERS)}
         for i, line in enumerate(merges, start=256):
             left, _, right = line.partition(" ")
-            if left not in ids or right not in ids or left + right in ids:
+            a, b = ids.get(left), ids.get(right)
+            if a is None or b is None or ids.setdefault(left + right, i) != i:
                 expected = "expected two earlier tokens that make a new one"
                 raise ValueError(f"merge {i - 255} is {line[:80]!r}, {expected}")
-            ids[left + right] = i
-            left_id, right_id = ids[left], ids[right]
-            self.merges[left_id, right_id] = i
-            self.vocab.append(self.vocab[left_id] + self.vocab[right_id])
+            self.merges[a, b] = i
+            self.vocab.append(self.vocab[a] + self.vocab[b])
         self._ids = {token: i for i, token in enumerate(self.vocab)}
-        self._byte_ids = [self._ids[bytes([byte])] for byte in range(256)]
-        self._cache: dict[str, list[int]] = {}
         self.vocab.append(END_OF_TEXT.encode())
+        self._cache: dict[str, list[int]] = {}
 
     @classmethod
     def from_file(
@@ -107,14 +108,10 @@ class Tokenizer:
             return head + [i for tail in tails for i in (self.eot, *tail)]
         cache = self._cache
         ids: list[int] = []
-        for piece in PIECE.findall(text):
+        for piece in chain.from_iterable(_pieces(text)):
             piece_ids = cache.get(piece)
             if piece_ids is None:
-                piece_ids = self._encode_piece(piece.encode())
-                if len(cache) >= CACHED_PIECES:
-                    cache.clear()
-                if len(piece_ids) <= LONGEST_CACHED:
-                    cache[piece] = piece_ids
+                piece_ids = self._encode_piece(piece)
             ids += piece_ids
         return ids
 
@@ -127,48 +124,90 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Token ids → bytes. Raises ValueError for an id outside the vocabulary."""
-        tokens = []
-        for i in ids:
-            if not 0 <= i < self.n_vocab:
-                raise ValueError(f"token id {i} is not in 0 … {self.n_vocab - 1}")
-            tokens.append(self.vocab[i] if i <= self.eot else b"")
-        return b"".join(tokens)
+        ids = list(ids)
+        if ids and not 0 <= min(ids) <= max(ids) < self.n_vocab:
+            i = next(i for i in ids if not 0 <= i < self.n_vocab)
+            raise ValueError(f"token id {i} is not in 0 … {self.n_vocab - 1}")
+        return b"".join([self.vocab[i] for i in ids if i <= self.eot])
 
     def stream_decoder(self) -> codecs.IncrementalDecoder:
         """A decoder of bytes as they come: it holds back an incomplete character."""
         return codecs.getincrementaldecoder("utf-8")("replace")
 
-    def _encode_piece(self, piece: bytes) -> list[int]:
-        """Merge the pair earliest in the merge list, the leftmost first, until none is.
+    def _encode_piece(self, piece: str) -> list[int]:
+        """The ids of a piece that is not in the cache.
 
-        The pairs wait in a heap, so that n bytes take n log n steps. A merged pair leaves
-        -1 in place of its right half, and a pair on the heap that has changed since is
-        passed over.
+        If it is a token, it is that token. In a list learned from text its merges lead
+        to it: it was made of a stretch of text that no merge had crossed the ends of.
         """
-        if piece in self._ids:  # the merges of a token always lead to it
-            return [self._ids[piece]]
-        merges = self.merges
-        ids = [self._byte_ids[byte] for byte in piece]
-        n = len(ids)
-        right = list(range(1, n + 1))  # positions of the neighbours, n and -1 if none
-        left = list(range(-1, n - 1))
-        heap = [(merges[p], i) for i, p in enumerate(pairwise(ids)) if p in merges]
-        heapify(heap)
-        while heap:
-            merged, i = heappop(heap)
-            j = right[i]
-            if j == n or merges.get((ids[i], ids[j])) != merged:
-                continue
-            ids[i], ids[j] = merged, -1
-            k = right[i] = right[j]
-            if k < n:
-                left[k] = i
-                if (after := merges.get((merged, ids[k]))) is not None:
-                    heappush(heap, (after, i))
-            h = left[i]
-            if h >= 0 and (before := merges.get((ids[h], merged))) is not None:
-                heappush(heap, (before, h))
-        return [i for i in ids if i >= 0]
+        raw = piece.encode()
+        if len(raw) > CHUNK:
+            return self._merge_long(raw)
+        ids = [self._ids[raw]] if raw in self._ids else self._merge(raw)
+        if len(self._cache) >= CACHED_PIECES:
+            self._cache.clear()
+        self._cache[piece] = ids
+        return ids
+
+    def _merge(self, piece: bytes) -> list[int]:
+        """Bytes → ids: merge the pair earliest in the list, the leftmost first, until
+        no pair is in the list.
+
+            ids = [BYTE_IDS[byte] for byte in piece]
+            while pairs := [pair for pair in pairwise(ids) if pair in merges]:
+                earliest = min(pairs, key=merges.__getitem__)
+                i = list(pairwise(ids)).index(earliest)
+                ids[i : i + 2] = [merges[earliest]]
+
+        This is the same, but remembers for each pair what it merges into. The mark at
+        the end merges with nothing; it also stands before the first id, at index -1.
+        """
+        merge, end = self.merges.get, self.n_vocab
+        ids = [*piece.translate(BYTE_IDS), end]
+        merged = [merge(pair, end) for pair in pairwise(ids)] + [end]
+        while (earliest := min(merged)) != end:
+            i = merged.index(earliest)
+            ids[i] = earliest
+            del ids[i + 1], merged[i]
+            merged[i - 1] = merge((ids[i - 1], earliest), end)
+            merged[i] = merge((earliest, ids[i + 1]), end)
+        return ids[:-1]
+
+    def _merge_long(self, piece: bytes) -> list[int]:
+        """`_merge`, whose work grows with the square, for a piece of any length: chunk
+        after chunk is merged, together with the last of the tokens before it.
+
+        Tokens are the encoding of their bytes if each two neighbours are that of
+        theirs. For a merge comes after those that make its parts, so that to encode is
+        to go through the list once, making each merge from left to right. Up to the
+        first merge that crosses the border of two of the tokens, both are merged as if
+        the two were alone, and alone they would then be crossed too. The converse is
+        plain: what no merge crosses can be cut.
+        """
+        merge = lru_cache(1 << 12)(self._merge)  # a piece this long may repeat itself
+        ids: list[int] = []
+        for start in range(0, len(piece), CHUNK):
+            chunk, again = piece[start : start + CHUNK], 1
+            while True:
+                kept = max(len(ids) - again, 0)
+                tail = merge(self.decode_bytes(ids[kept:]) + chunk)
+                pair = [*ids[kept - 1 : kept], tail[0]]  # or tail[0] alone, if none is
+                if merge(self.decode_bytes(pair)) == pair:
+                    break
+                again *= 2
+            ids[kept:] = tail
+        return ids
+
+
+def _pieces(text: str) -> Iterator[list[str]]:
+    """PIECE.findall(text), a block at a time: all pieces take many times the memory of
+    the text. Each block ends where white space begins, which no piece goes across."""
+    start = 0
+    while start < len(text):
+        border = WORD_END.search(text, start + BLOCK)
+        end = border.end() if border else len(text)
+        yield PIECE.findall(text, start, end)
+        start = end
 
 
 def main(argv: list[str] | None = None) -> None:
