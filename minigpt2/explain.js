@@ -51,7 +51,7 @@ function bytesOf(id) {
   return pair ? [...bytesOf(pair[0]), ...bytesOf(pair[1])] : [];
 }
 
-// The merges that led to these tokens, last first: the last one done is the one latest in
+// The tokens after each merge that led to these: the merge done last is the one latest in
 // the list and, of the same, the rightmost. Undo it, until only bytes are left.
 function undoMerges(tokens) {
   const steps = [];
@@ -123,8 +123,8 @@ const fill = (id, ...children) => $(id).replaceChildren(...children);
 const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
 const big = (n) => n.toLocaleString("en");
 function percent(p) {  // the shown text is short, the value whole
-  const text = p >= 0.9995 ? "100 %" : p >= 0.0995 ? `${(100 * p).toFixed(1)} %`
-    : p >= 0.00095 ? `${(100 * p).toFixed(2)} %` : p > 0 ? `${(100 * p).toExponential(0).replace("-", "−")} %` : "0 %";
+  const text = p >= 0.01 ? `${(100 * p).toFixed(1)} %` : p >= 0.0001 ? `${(100 * p).toFixed(2)} %`
+    : p > 0 ? "< 0.01 %" : "0 %";
   return el("data", { value: p, title: String(p) }, text);
 }
 
@@ -167,14 +167,18 @@ function bars(values, scale) {
   return drawing;
 }
 
-function vectorRow(name, values, facts, sign = "") {
+function vectorRow(name, values, facts, sign = "", scale = 0) {
   return el("div", { class: "vector" }, el("span", { class: "operator", "aria-hidden": "true" }, sign),
-    el("div", { class: "name" }, ...name), bars(values), el("div", { class: "facts" }, facts));
+    el("div", { class: "name" }, ...name), bars(values, scale), el("div", { class: "facts" }, facts));
 }
-function streamRow(name, row, t, sign) {
+function streamRow(name, row, t, sign, scale) {
   const at = row * T + t;
-  return vectorRow(name, vector(row, t),
-    `mean ${number(a.mean[at], 3)}, standard deviation ${number(a.deviation[at], 3)}, length ${number(a.size[at])}`, sign);
+  return vectorRow(name, vector(row, t), `mean ${number(a.mean[at], 3)}, σ ${number(a.deviation[at], 3)}, length ${number(a.size[at])}`, sign, scale);
+}
+// rows that are added share a scale
+function sumRows(t, ...rows) {
+  const scale = Math.max(...rows.flatMap(([, row]) => [...vector(row, t)].map(Math.abs)));
+  return rows.map(([name, row, sign]) => streamRow(name, row, t, sign, scale));
 }
 
 // Rows of a ranking: token, bar, value.
@@ -278,10 +282,9 @@ on("token", () => {
     fill("merges", el("li", {}, `No merges: token ${token} stands between texts.`));
     return;
   }
-  fill("merges", ...undoMerges(tokens).map((step, i, steps) => {
-    const last = steps[i - 1];
-    const what = i ? `merge ${big(last.merge)}` : bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`;
-    const shown = step.tokens.map((id, j) => el("span", { class: i && j === last.merged ? "unit new" : "unit", title: `id ${id}` },
+  fill("merges", ...undoMerges(tokens).map((step, i) => {
+    const what = i ? `merge ${big(step.merge)}` : bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`;
+    const shown = step.tokens.map((id, j) => el("span", { class: i && j === step.merged ? "unit new" : "unit", title: `id ${id}` },
       el("bdi", {}, ...showToken(id)), i ? "" : el("span", { class: "below" }, bytesOf(id)[0].toString(16).padStart(2, "0"))));
     return el("li", { "data-ids": step.tokens.join(" ") }, el("span", { class: "what" }, what), el("span", { class: "units" }, ...shown));
   }));
@@ -291,11 +294,11 @@ on("token", () => {
 
 on("token", () => {
   const t = state.token;
-  fill("embedding",
-    streamRow([el("code", {}, `wte[${ids[t]}]`), " the token ", quoted(ids[t])], WTE, t),
-    streamRow([el("code", {}, `wpe[${t}]`), ` position ${t + 1} of ${T}`], WPE, t, "+"),
-    streamRow([el("code", {}, "x"), " enters block 1"], SUM, t, "="),
-    el("p", { class: "hint" }, `The first ${N} of ${big(C)} numbers, each row on its own scale. Point at a bar to read it.`));
+  fill("embedding", ...sumRows(t,
+    [[el("code", {}, `wte[${ids[t]}]`), " the token ", quoted(ids[t])], WTE],
+    [[el("code", {}, `wpe[${t}]`), ` position ${t + 1} of ${T}`], WPE, "+"],
+    [[el("code", {}, "x"), " enters block 1"], SUM, "="]),
+    el("p", { class: "hint" }, `The first ${N} of ${big(C)} numbers, up for positive, down for negative, with mean, standard deviation σ and length of all ${big(C)}. Point at a bar to read it.`));
 });
 on("token layer", () => {
   const t = state.token, i = state.layer;
@@ -304,15 +307,15 @@ on("token layer", () => {
     streamRow([el("code", {}, "ln_1"), " for attention"], inBlock(i, LN_1), t, "→"),
     streamRow([el("code", {}, "x"), " after attention"], inBlock(i, MIDDLE), t),
     streamRow([el("code", {}, "ln_2"), " for the MLP"], inBlock(i, LN_2), t, "→"));
-  fill("attention-out",
-    streamRow([el("code", {}, "x"), " the stream"], intoBlock(i), t),
-    streamRow([el("code", {}, "attn"), " of all heads"], inBlock(i, ATTN), t, "+"),
-    streamRow([el("code", {}, "x"), " after attention"], inBlock(i, MIDDLE), t, "="));
+  fill("attention-out", ...sumRows(t,
+    [[el("code", {}, "x"), " the stream"], intoBlock(i)],
+    [[el("code", {}, "attn"), " of all heads"], inBlock(i, ATTN), "+"],
+    [[el("code", {}, "x"), " after attention"], inBlock(i, MIDDLE), "="]));
   fill("mlp",
     streamRow([el("code", {}, "ln_2"), " enters the MLP"], inBlock(i, LN_2), t),
     vectorRow([el("code", {}, "c_fc"), " the hidden layer"], hidden(i, 0, t), `the first ${N} of ${big(4 * C)} numbers`, "→"),
     vectorRow([el("code", {}, "gelu"), " what passes"], hidden(i, 1, t), "on a scale of its own", "→"),
-    streamRow([el("code", {}, "c_proj"), " is added to the stream"], inBlock(i, MLP), t, "→"));
+    streamRow([el("code", {}, "c_proj"), " goes to the stream"], inBlock(i, MLP), t, "→"));
   const active = a.active[i * T + t];
   fill("active", "For ", quoted(ids[t]), `, GELU lets `, el("data", { value: active }, `${big(Math.round(active * 4 * C))} of ${big(4 * C)}`),
     ` hidden numbers through (${(100 * active).toFixed(1)} % are above zero).`);
@@ -339,7 +342,7 @@ on("token layer head pointed", () => {
   const weights = [...ids].map((_, s) => s <= t ? weight(layer, head, t, s) : 0);
   heading($("attention-title"), "Head ", String(head + 1), ": whom does ", quoted(ids[t]), ` (token ${t + 1}) attend to?`);
   attentionChips.forEach((option, s) => {
-    shade(option, weights[s]);
+    shade(option, Math.sqrt(weights[s]));
     option.classList.toggle("asked", s === t);
     option.classList.toggle("later", s > t);
     const text = s > t ? "later" : percentText(weights[s]);
@@ -347,7 +350,7 @@ on("token layer head pointed", () => {
     option.title = s > t ? "comes later: cannot be seen" : `${weights[s].toFixed(5)} = ${text}`;
   });
   const order = weights.map((_, s) => s).slice(0, t + 1).sort((i, j) => weights[j] - weights[i]).slice(0, 8);
-  fill("attention-top", ...order.map((s) => rankingRow(ids[s], weights[s], percent(weights[s]), false,
+  fill("attention-top", ...order.map((s) => rankingRow(ids[s], weights[s] / weights[order[0]], percent(weights[s]), false,
     el("span", {}, quoted(ids[s]), el("small", {}, ` ${s + 1}`)))));
   const sum = weights.reduce((x, y) => x + y);
   fill("attention-sum", t ? `The ${t + 1} weights sum to ` : "The only weight is ", el("data", { value: sum }, sum.toFixed(3)), ".");
@@ -391,7 +394,7 @@ function drawMap() {
   context.lineWidth = 4;
   context.strokeRect(2, Math.min(716 - cell, Math.max(2, t * cell)), Math.max(cell, (t + 1) * cell - 4), Math.max(cell, 4));
   canvas.setAttribute("aria-label", `Attention of head ${head + 1} in block ${layer + 1}: a row for each token, which attends to the columns`);
-  fill("map-caption", "A row for each token, the first on top; a column for each that it attends to. Colours by the square root of the weight.");
+  fill("map-caption", "A row for each token, the first on top; a column for each that it attends to. The shade is the square root of the weight, so that small ones can be seen.");
 }
 $("map").addEventListener("pointermove", (event) => {
   const box = $("map").getBoundingClientRect();
@@ -541,7 +544,7 @@ function drawNext() {
   fill("topp-out", topP === 1 ? "1: all" : topP.toFixed(2));
   $("topk").setAttribute("aria-valuetext", $("topk-out").textContent);
   const before = kept.tokens.reduce((sum, id) => sum + everyone[id], 0);
-  fill("kept", el("data", { value: kept.tokens.length }, big(kept.tokens.length)), ` of ${big(V)} tokens ${kept.tokens.length === 1 ? "is" : "are"} kept. As the model was trained, they had `, percent(before), " of the probability.");
+  fill("kept", el("data", { value: kept.tokens.length }, big(kept.tokens.length)), ` of ${big(V)} tokens ${kept.tokens.length === 1 ? "is" : "are"} kept. At temperature 1 they have `, percent(before), " of all probability.");
   const shown = ranked.slice(0, Math.min(SHOWN, V)), most = by.get(ranked[0]) || 1;
   fill("next", ...shown.map((id) => {
     const row = rankingRow(id, (by.get(id) || 0) / most, by.has(id) ? percent(by.get(id)) : el("data", { value: 0 }, "cut"), !by.has(id));
@@ -559,6 +562,7 @@ function drawChosen() {
   i = Math.min(i, kept.p.length - 1);
   const id = kept.tokens[i];
   fill("random-out", r.toFixed(4));
+  $("random").setAttribute("aria-valuetext", r.toFixed(4));
   const stretches = [];  // the small ones are drawn as one
   let from = 0, sum = 0;
   kept.p.forEach((p, j) => {
@@ -637,6 +641,7 @@ for (const tab of tabs) {
 
 // ---------- begin ----------
 
+$("random").value = data.random;
 readColours();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   readColours();

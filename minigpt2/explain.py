@@ -31,6 +31,7 @@ DEFAULT = "explain.html"
 MOST_WEIGHTS = 3_000_000  # of attention in one page, which then has about 10 MB
 NUMBERS = 32  # of each vector, the first ones, are drawn
 TOP = 5  # tokens of the logit lens
+SEED = 0  # of the random number that chooses the next token
 # the vectors inside a block, in the order of `block`
 VECTORS = "ln_1", "attn", "middle", "ln_2", "mlp", "out"
 FUNCTIONS: tuple[Callable, ...] = (
@@ -76,7 +77,7 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
         cache = Cache(config, n_ctx=len(ids))
         x = model.forward(params, tokens[None], cache)  # (1, T, C)
         logits = model.unembed(params, x)[0]  # (T, V)
-        Sampling(top_k=40).choose(logits[-1], np.random.default_rng(0))
+        Sampling(top_k=40).choose(logits[-1], np.random.default_rng(SEED))
 
     T, C, V = len(ids), config.n_embd, config.n_vocab
     embedded = params["wte"][tokens], params["wpe"][:T]  # 2 × (T, C)
@@ -109,6 +110,7 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
         "config": vars(config),
         "eot": tokenizer.eot,
         "pieces": pieces or [1],  # how many tokens each has
+        "random": np.random.default_rng(SEED).random(),  # that chose the token
         "numbers": min(NUMBERS, C),
         "functions": {f.__name__: about(f, everything) for f in FUNCTIONS},
         "arrays": {name: packed(array) for name, array in arrays.items()},
