@@ -84,18 +84,17 @@ function characters(bytes) {
 
 // Spaces, line breaks, control characters and lone bytes are made visible.
 const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍" };
-function show(bytes, breaks = false) {
+function show(bytes) {
   const nodes = [];
   for (const c of characters(bytes)) {
     if (typeof c === "number") {
       nodes.push(el("span", { class: "byte" }, c.toString(16).padStart(2, "0")));
     } else if (SIGNS[c]) {
-      nodes.push(el("span", { class: "sign" }, SIGNS[c]));
-      if (c === "\n" && breaks) nodes.push(el("br"));
+      nodes.push(el("wbr"), el("span", { class: "sign" }, SIGNS[c]));
     } else if (/[\p{C}\p{Z}]/u.test(c)) {
       nodes.push(el("span", { class: "byte" }, "U+" + c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")));
     } else {
-      nodes.push((/\p{M}/u.test(c) && !nodes.length ? "◌" : "") + c);
+      nodes.push((/^\p{M}/u.test(c) && !nodes.length ? "◌" : "") + c);
     }
   }
   return nodes.length ? nodes : [el("span", { class: "sign" }, "unused")];
@@ -333,9 +332,10 @@ const attentionChips = [...ids].map((_, t) => chip(t, el("span", { class: "below
   }));
   $("attention").addEventListener("pointerleave", () => set({ pointed: null }));
 }
+let turn;  // from which shade on the text takes its other colour
 function shade(node, w) {
   node.style.setProperty("--w", w);
-  node.classList.toggle("dark", w > 0.5);
+  node.classList.toggle("strong", w > turn);
 }
 on("token layer head pointed", () => {
   const t = asked(), { layer, head } = state;
@@ -363,9 +363,11 @@ let scaleColours;
 function readColours() {
   const style = getComputedStyle(document.documentElement);
   const rgb = (name) => style.getPropertyValue(name).trim().match(/\w\w/g).map((x) => parseInt(x, 16));
+  turn = Number(style.getPropertyValue("--turn"));
   const [low, high] = [rgb("--map-low"), rgb("--map-high")];
   scaleColours = Array.from({ length: 256 }, (_, i) => low.map((c, k) => c + (high[k] - c) * i / 255));
 }
+readColours();
 const offscreen = el("canvas", { width: T, height: T });
 function mapOf(layer, head) {  // onto a canvas of one pixel for each weight
   const pixels = new ImageData(T, T);
@@ -577,9 +579,9 @@ function drawChosen() {
   });
   if (sum > from) stretches.push(el("span", { class: "many", "--from": from, "--size": sum - from }));
   fill("line", ...stretches, el("span", { class: "needle", "--from": r }));
-  const tail = [...ids.subarray(Math.max(0, T - 12))];
+  const tail = [...ids.subarray(Math.max(0, T - 12))].flatMap(bytesOf);
   const node = $("chosen");
-  node.replaceChildren(el("span", { class: "tail" }, T > 12 ? "… " : "", ...tail.map((t) => el("bdi", {}, ...showToken(t)))),
+  node.replaceChildren(el("span", { class: "tail" }, T > 12 ? "… " : "", el("bdi", {}, ...show(tail))),
     el("bdi", { class: "tok new" }, ...showToken(id)), el("span", { class: "facts" }, ` token ${id}, `, percent(kept.p[i])));
   node.dataset.id = id;
 }
@@ -642,9 +644,9 @@ for (const tab of tabs) {
 // ---------- begin ----------
 
 $("random").value = data.random;
-readColours();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   readColours();
+  document.querySelectorAll(".shaded .chip, .cell").forEach((node) => shade(node, node.style.getPropertyValue("--w")));
   drawMap();
   drawHeads();
   drawAtlas();

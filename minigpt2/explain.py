@@ -32,8 +32,6 @@ MOST_WEIGHTS = 3_000_000  # of attention in one page, which then has about 10 MB
 NUMBERS = 32  # of each vector, the first ones, are drawn
 TOP = 5  # tokens of the logit lens
 SEED = 0  # of the random number that chooses the next token
-# the vectors inside a block, in the order of `block`
-VECTORS = "ln_1", "attn", "middle", "ln_2", "mlp", "out"
 FUNCTIONS: tuple[Callable, ...] = (
     Tokenizer.encode,
     Tokenizer._encode_piece,
@@ -118,8 +116,9 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
 
 
 def by_layer(everything: Call, config: Config) -> Iterator[tuple[Array, Array, Array]]:
-    """For each block: attention weights (H, T, T), the vectors (6, T, C) that VECTORS
-    names, and the MLP's before and after GELU (2, T, 4 C).
+    """For each block: attention weights (H, T, T), the vectors (6, T, C) of ln_1,
+    attn, the stream in the middle, ln_2, mlp, and the stream at the end; and the MLP's
+    hidden ones before and after GELU (2, T, 4 C).
 
     A long prompt is read in chunks, and each goes through all blocks before the next.
     """
@@ -135,8 +134,9 @@ def by_layer(everything: Call, config: Config) -> Iterator[tuple[Array, Array, A
             for call in attn.find("attention_weights"):
                 t, s = call.result.shape[-2:]  # the last t of s tokens look back
                 weights[:, s - t : s, :s] = call.result[0]
-            six = ln_1.result, attn.result, ln_2.x, ln_2.result, mlp.result, block.result
-            vectors.append(np.concatenate(six))
+            first = ln_1.result, attn.result, ln_2.x
+            second = ln_2.result, mlp.result, block.result
+            vectors.append(np.concatenate([*first, *second]))
             hidden.append(np.concatenate([gelu.x, gelu.result]))
         yield weights, np.concatenate(vectors, axis=1), np.concatenate(hidden, axis=1)
 
@@ -176,7 +176,7 @@ def quantized(p: Array) -> Array:
 def packed(array: Array) -> dict[str, Any]:
     """An array for JSON: its type, its shape, and its bytes in base64."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    text = base64.b64encode(little).decode()
+    text = base64.b64encode(little.tobytes()).decode()
     return {"type": array.dtype.name, "shape": array.shape, "data": text}
 
 
@@ -228,8 +228,10 @@ def main(argv: list[str] | None = None) -> None:
     add("--weights", metavar="DIR", help="where models live (default: see the README)")
     args = parser.parse_args(argv)
     out = Path(args.out)
-    if out.is_dir() or not out.parent.is_dir():
-        fail(f"{out}: " + ("it is a directory" if out.is_dir() else "no such directory"))
+    if out.is_dir():
+        fail(f"{out} is a directory")
+    if not out.parent.is_dir():
+        fail(f"there is no directory {out.parent}")
     prompt = read_text(args.prompt)
     if args.prompt in (None, "-"):
         prompt = prompt.removesuffix("\n").removesuffix("\r")

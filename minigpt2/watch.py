@@ -82,7 +82,7 @@ def describe(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value)} × {{{', '.join(value[0])}}}"
     if isinstance(value, list):
-        return f"{len(value)} numbers"
+        return f"{len(value)} number{'s' * (len(value) != 1)}"
     if isinstance(value, tuple):
         return ", ".join(map(describe, value))
     if isinstance(value, dict):
