@@ -223,7 +223,7 @@ document.querySelectorAll("#pass section").forEach((section, i) => {
 const links = [...document.querySelectorAll("#contents a")];
 if ("IntersectionObserver" in window) {
   const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
-    if (entry.isIntersecting) links.forEach((link) => link.toggleAttribute("aria-current", link.hash === `#${entry.target.id}`));
+    if (entry.isIntersecting) links.forEach((link) => link.setAttribute("aria-current", link.hash === `#${entry.target.id}`));
   }), { rootMargin: "-25% 0px -65% 0px" });
   document.querySelectorAll("#pass section").forEach((section) => seen.observe(section));
 }
@@ -310,10 +310,12 @@ on("token layer", () => {
     [[el("code", {}, "x"), " the stream"], intoBlock(i)],
     [[el("code", {}, "attn"), " of all heads"], inBlock(i, ATTN), "+"],
     [[el("code", {}, "x"), " after attention"], inBlock(i, MIDDLE), "="]));
+  const before = hidden(i, 0, t), after = hidden(i, 1, t);
+  const scale = Math.max(...[...before, ...after].map(Math.abs));
   fill("mlp",
     streamRow([el("code", {}, "ln_2"), " enters the MLP"], inBlock(i, LN_2), t),
-    vectorRow([el("code", {}, "c_fc"), " the hidden layer"], hidden(i, 0, t), `the first ${N} of ${big(4 * C)} numbers`, "→"),
-    vectorRow([el("code", {}, "gelu"), " what passes"], hidden(i, 1, t), "on a scale of its own", "→"),
+    vectorRow([el("code", {}, "c_fc"), " the hidden layer"], before, `the first ${N} of ${big(4 * C)} numbers`, "→", scale),
+    vectorRow([el("code", {}, "gelu"), " what passes"], after, "on the same scale", "→", scale),
     streamRow([el("code", {}, "c_proj"), " goes to the stream"], inBlock(i, MLP), t, "→"));
   const active = a.active[i * T + t];
   fill("active", "For ", quoted(ids[t]), `, GELU lets `, el("data", { value: active }, `${big(Math.round(active * 4 * C))} of ${big(4 * C)}`),
@@ -423,7 +425,7 @@ on("layer", drawHeads);
 const atlas = $("atlas");
 function drawAtlas() {
   if (!$("all-heads").open) return;
-  const cell = Math.max(24, Math.floor(1600 / H)), gap = Math.round(cell / 12);
+  const cell = Math.max(24, Math.floor(1600 / H)), gap = Math.min(8, Math.round(cell / 12));
   atlas.width = H * cell;
   atlas.height = L * cell;
   const context = atlas.getContext("2d");
@@ -460,7 +462,7 @@ on("token layer", () => {
   const i = state.layer;
   fill("stream-text", "The vector of ", quoted(ids[state.token]), ` is ${number(sizes[0])} long when it enters the model and ${number(sizes.at(-1))} after the last block. `,
     `In block ${i + 1}, attention adds a vector of length ${number(sizeAt(inBlock(i, ATTN)))}, which makes it ${number(sizes[2 * i + 1])}; the MLP adds ${number(sizeAt(inBlock(i, MLP)))}, which makes it ${number(sizes[2 * i + 2])}. `,
-    "Pale columns stand after attention, dark ones after the MLP.");
+    "Faint columns stand after attention, strong ones after the MLP.");
   fill("stream-table", el("tr", {}, el("th", {}, "after"), el("th", {}, "length")),
     ...sizes.map((size, j) => el("tr", {}, el("td", {}, steps[j][1]), el("td", {}, el("data", { value: size }, number(size))))));
 });
