@@ -3,7 +3,7 @@
     python -m minigpt2.explain "Once upon a time" -o page.html
 
 The page is explain.html with explain.css, explain.js and the numbers written into it: one
-file, which opens without a network. The numbers are those of one call of model.forward,
+file, which opens without a network. The numbers are those of model.forward,
 seen through watch.py; only the logit lens goes on from there, with the model's own last
 two functions.
 """
@@ -36,6 +36,7 @@ FUNCTIONS: tuple[Callable, ...] = (
     Tokenizer.encode,
     Tokenizer._encode_piece,
     model.forward,
+    model.blocks,
     model.block,
     model.layer_norm,
     model.attn,
@@ -73,7 +74,7 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
             raise ValueError(f"the prompt has {len(ids)} tokens, {most}")
         tokens = np.array(ids)
         cache = Cache(config, n_ctx=len(ids))
-        x = model.forward(params, tokens[None], cache)  # (1, T, C)
+        x = forward(params, tokens, cache)  # (1, T, C)
         logits = model.unembed(params, x)[0]  # (T, V)
         Sampling(top_k=40).choose(logits[-1], np.random.default_rng(SEED))
 
@@ -113,6 +114,14 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
         "functions": {f.__name__: about(f, everything) for f in FUNCTIONS},
         "arrays": {name: packed(array) for name, array in arrays.items()},
     }
+
+
+def forward(params: model.Params, tokens: Array, cache: Cache) -> Array:
+    """model.forward, a chunk at a time: (T,) → (1, T, C). Of several chunks it reads each
+    on a thread of its own, which `watch` does not see."""
+    cuts = range(model.ROWS_AT_ONCE, len(tokens), model.ROWS_AT_ONCE)
+    parts = (part[None] for part in np.split(tokens, cuts))
+    return np.concatenate([model.forward(params, p, cache) for p in parts], axis=1)
 
 
 def by_layer(everything: Call, config: Config) -> Iterator[tuple[Array, Array, Array]]:

@@ -93,7 +93,7 @@ def generate_tokens(
         if cache.length == config.n_ctx:
             cache.length = 0
             unread = text[:, -max(1, config.n_ctx // 2) :]
-        elif guess and len(rngs) == 1:
+        elif guess and len(rngs) == 1 and sampling.few:
             guesses = lookup.guess(text[0], room=config.n_ctx - cache.length - 1)
             unread = np.append(unread, [guesses], axis=1)
         x = forward(params, unread, cache)[:, -len(guesses) - 1 :]

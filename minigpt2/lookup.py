@@ -10,7 +10,8 @@ Transformers via Speculative Decoding").
 Why it is exact: the token at each place is chosen as ever, from the logits there and
 with the next random number. These logits are right as long as all tokens before them
 are; at the first token that is not the guessed one, the rest of the pass is thrown away.
-Nothing but the rounding of sums (1e-6) depends on how many were read together.
+Nothing but the rounding of sums (1e-6) depends on how many were read together; where
+that could change a choice (`Sampling.few`), there are no guesses.
 """
 
 import numpy as np

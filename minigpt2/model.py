@@ -1,9 +1,8 @@
 """Token ids → logits: the transformer.
 
 GPT-2 is the decoder-only transformer of Radford et al., "Language Models are
-Unsupervised Multitask Learners" (2019), section 2.3. From `layer_norm` on, each function
-is one box of the usual drawing; `forward` puts them together. Parameters are named as in
-OpenAI's checkpoints. Arrays are float32, and their shapes stand on the right:
+Unsupervised Multitask Learners" (2019), section 2.3. From `layer_norm` on, a function is
+a box of the usual drawing. Names are those of OpenAI's checkpoints, arrays are float32:
 
     B  sequences in the batch          C  width, n_embd
     T  tokens read now                 H  heads, n_head
@@ -185,14 +184,12 @@ def blocks(params: Params, tokens: Array, kv: Array, n_past: int) -> Iterator[Ar
 def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) → (B, T, C)
     """Read T tokens after those in the cache → the final vector of each, for `unembed`.
 
-    A long prompt is read in chunks. A block reads one when it has read the one before,
-    as decoding reads single tokens: the result is the same, and memory is bounded. The
-    cache must have room for them.
+    A long prompt is read in chunks, each block taking one after the other, as decoding
+    takes tokens: the result is the same. The cache must have room for them.
     """
-    B, T = tokens.shape
-    chunk, past = max(1, ROWS_AT_ONCE // B), cache.length
-    parts = ((i, tokens[:, i : i + chunk]) for i in range(0, T, chunk))
-    streams = [blocks(params, part, cache.kv, past + i) for i, part in parts]
+    chunk, T = max(1, ROWS_AT_ONCE // len(tokens)), tokens.shape[1]
+    parts = ((cache.length + i, tokens[:, i : i + chunk]) for i in range(0, T, chunk))
+    streams = [blocks(params, part, cache.kv, n_past) for n_past, part in parts]
     x = np.concatenate(in_step(streams), axis=1)  # (B, T, C)
     cache.length += T
     return layer_norm(x, **params["ln_f"])

@@ -113,7 +113,7 @@ def test_attention_and_vectors_in_however_many_chunks(tiny, monkeypatch, rows, l
     monkeypatch.setattr(model, "ROWS_AT_ONCE", rows)
     ids = np.random.default_rng(length).integers(0, 4096, length)
     with watch(*explain.FUNCTIONS) as seen:
-        x = model.forward(tiny.params, ids[None], model.Cache(tiny.config))
+        x = explain.forward(tiny.params, ids, model.Cache(tiny.config))
     stream = tiny.params["wte"][ids] + tiny.params["wpe"][:length]
     layers = list(explain.by_layer(seen, tiny.config))
     assert len(layers) == 6
