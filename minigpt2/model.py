@@ -92,8 +92,8 @@ class Cache:
 
 def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (…, C)
     """g (x - mean) / sqrt(variance + eps) + b over the last axis (Ba et al. 2016)."""
-    x = x - x.mean(-1, keepdims=True)
-    x /= np.sqrt(np.square(x).mean(-1, keepdims=True) + eps)
+    x = x - x.sum(-1, keepdims=True) / x.shape[-1]
+    x /= np.sqrt(np.square(x).sum(-1, keepdims=True) / x.shape[-1] + eps)
     x *= g
     x += b
     return x
