@@ -82,6 +82,29 @@ def decode(length: int, rows: int = 1) -> float:
     return statistics.median(times)
 
 
+def write(text: str, guess: bool) -> float:
+    """Seconds a token of minigpt2's greedy text, with guesses (lookup.py) or without."""
+    import numpy as np
+
+    import minigpt2
+    from minigpt2.generate import generate_tokens
+    from minigpt2.sampling import Sampling
+
+    gpt2 = minigpt2.load("tiny") if text == "tiny" else engine.gpt2
+    story = "The dragon slept, and nobody had seen it for a hundred years. "
+    prompt = gpt2.tokenizer.encode(
+        {"tiny": "Once upon a time", "repeat": story * 4}[text]
+    )
+    model = gpt2.params, gpt2.config, prompt, Sampling(0), [np.random.default_rng(0)]
+    tokens = generate_tokens(*model, guess=guess)
+    next(tokens)
+    count = 64
+    start = time.perf_counter()
+    for _ in range(count):
+        next(tokens)
+    return (time.perf_counter() - start) / count
+
+
 def tasks() -> dict[str, tuple]:
     table: dict[str, tuple] = {
         "import": (beginning, 0),
@@ -95,6 +118,24 @@ def tasks() -> dict[str, tuple]:
     for rows in 4, 16:
         table[f"decode at 64, batch of {rows}"] = decode, 64, rows
     return table
+
+
+def compare_guesses(directory: Path, threads: int, rounds: int) -> dict[str, float]:
+    """Text → how many times as fast guesses make it."""
+    context = multiprocessing.get_context("spawn")
+    start = contestants.Minigpt2, directory, threads
+    process = ProcessPoolExecutor(1, context, prepare, start)
+    ratios = {}
+    for text, meaning in ("tiny", "text of tiny"), ("repeat", "repetition, 124M"):
+        seconds = [
+            [process.submit(write, text, guess).result() for guess in (False, True)]
+            for _ in range(rounds)
+        ]
+        plain, guessed = map(statistics.median, zip(*seconds))
+        ratios[meaning] = plain / guessed
+        times = f"{plain * 1000:.1f} ms a token, {guessed * 1000:.1f} with guesses"
+        print(f"{meaning}: {times}, {plain / guessed:.2f} times as fast")
+    return ratios
 
 
 def write_checkpoint(directory: Path) -> None:
@@ -176,6 +217,8 @@ def main() -> None:
         print(f"| {'':28} |" + "".join(f" {n:>13} |" for n in [*names, "of limit"]))
         print("|---|" + "---:|" * (len(names) + 1))
         results = measure(directory, args.threads, args.rounds, args.only)
+        if not args.only:
+            results["guesses"] = compare_guesses(directory, args.threads, args.rounds)
         if sys.platform == "linux":
             command = [sys.executable, "-c", PEAK, str(directory)]
             peak = subprocess.run(command, capture_output=True, text=True, check=True)
