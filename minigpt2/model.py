@@ -127,8 +127,8 @@ def softmax(x: Array, out: Array | None = None) -> Array:  # (…, n) → (…, 
     return x
 
 
-def split_heads(x: Array, n_head: int) -> Array:  # (B, T, C) → (B, H, T, D)
-    return x.reshape(*x.shape[:2], n_head, -1).transpose(0, 2, 1, 3)
+def split_heads(x: Array, n_head: int) -> Array:  # (…, T, C) → (…, H, T, D)
+    return x.reshape(*x.shape[:-1], n_head, -1).swapaxes(-3, -2)
 
 
 def merge_heads(x: Array) -> Array:  # (B, H, T, D) → (B, T, C)
@@ -154,10 +154,10 @@ def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, n_past: int) -> Ar
     kv (2, B, H, N, D) holds keys and values of n_past tokens, and receives those of the T.
     """
     S = n_past + x.shape[1]
-    qkv = np.split(linear(x, **c_attn), 3, axis=-1)  # 3 × (B, T, C)
-    q, k, v = (split_heads(part, kv.shape[2]) for part in qkv)  # 3 × (B, H, T, D)
-    kv[0, :, :, n_past:S], kv[1, :, :, n_past:S] = k, v
-    k, v = kv[:, :, :, :S]  # 2 × (B, H, S, D)
+    qkv = linear(x, **c_attn).reshape(*x.shape[:2], 3, -1)  # (B, T, 3, C)
+    qkv = split_heads(qkv.transpose(2, 0, 1, 3), kv.shape[2])  # (3, B, H, T, D)
+    kv[:, :, :, n_past:S] = qkv[1:]
+    q, (k, v) = qkv[0], kv[:, :, :, :S]  # (B, H, T, D), 2 × (B, H, S, D)
     return linear(merge_heads(attention_weights(q, k) @ v), **c_proj)  # (B, T, C)
 
 
