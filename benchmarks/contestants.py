@@ -116,13 +116,13 @@ class Products(Minigpt2):
         C, H = config.n_embd, config.n_head
         B, T = len(batch), len(batch[0])
         past, self.length = self.length, self.length + T
-        kv = self.array(config.n_layer, B, H, config.n_ctx, C // H)
-        for layer, k in zip(params["h"], kv, strict=True):
+        kv = self.array(config.n_layer, 2, B, H, config.n_ctx, C // H)
+        for layer, (k, v) in zip(params["h"], kv, strict=True):
             self.array(B * T, C) @ layer["attn"]["c_attn"]["w"]
             for i in range(past, self.length, 128):
                 j = min(i + 128, self.length)
                 k[:, :, i:j] @ k[:, :, :j].swapaxes(-1, -2)
-                self.array(B, H, j - i, j) @ k[:, :, :j]
+                self.array(B, H, j - i, j) @ v[:, :, :j]
             self.array(B * T, C) @ layer["attn"]["c_proj"]["w"]
             self.array(B * T, C) @ layer["mlp"]["c_fc"]["w"]
             self.array(B * T, 4 * C) @ layer["mlp"]["c_proj"]["w"]
