@@ -9,7 +9,7 @@ import pytest
 from minigpt2 import blas, model
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 17])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 15, 16, 17])
 @pytest.mark.parametrize("columns", [5, 4096, 4097, 10_000])
 def test_a_product_of_few_rows_is_the_product(rows, columns):
     rng = np.random.default_rng(rows)
