@@ -1,0 +1,46 @@
+"""The lines of LESSON.md print what it says, typed in one after another."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+from test_exercises import EXERCISES
+
+LESSON = (Path(__file__).parent.parent / "LESSON.md").read_text(encoding="utf-8")
+STATION = re.compile(r"^### (\d+\. .*)$", re.M)
+SNIPPET = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.S)
+
+
+@pytest.fixture(scope="module")
+def outputs():
+    """Station → what its snippet prints, in one Python session for all of them."""
+    _, *parts = STATION.split(LESSON)
+    session, printed = {"__name__": "__main__"}, {}
+    for station, part in zip(parts[::2], parts[1::2], strict=True):
+        [(snippet, _)] = SNIPPET.findall(part)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            exec(compile(snippet, station, "exec"), session)
+        printed[station] = output.getvalue()
+    return printed
+
+
+@pytest.mark.parametrize("station", STATION.findall(LESSON))
+def test_a_snippet_prints_what_the_lesson_says(outputs, station):
+    part = STATION.split(LESSON.partition(f"### {station}\n")[2])[0]
+    [(_, expected)] = SNIPPET.findall(part)
+    assert outputs[station] == expected
+
+
+def test_every_python_snippet_shows_its_output():
+    assert LESSON.count("```python") == len(SNIPPET.findall(LESSON)) == 10
+
+
+def test_each_station_has_its_exercise():
+    assert re.findall(r"`-k (\w+)`", LESSON) == list(EXERCISES)
+
+
+def test_the_files_it_names_exist():
+    for path in re.findall(r"\]\(([\w./-]+)\)", LESSON):
+        assert (Path(__file__).parent.parent / path).exists(), path
