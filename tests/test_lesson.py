@@ -3,25 +3,26 @@
 import contextlib
 import io
 import re
+from code import InteractiveInterpreter
 from pathlib import Path
 
 import pytest
 from test_exercises import EXERCISES
 
 LESSON = (Path(__file__).parent.parent / "LESSON.md").read_text(encoding="utf-8")
-STATION = re.compile(r"^### (\d+\. .*)$", re.M)
-SNIPPET = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.S)
+STATION = re.compile(r"^### (\d+\. .*)$", re.MULTILINE)
+SNIPPET = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def outputs():
     """Station → what its snippet prints, in one Python session for all of them."""
     _, *parts = STATION.split(LESSON)
-    session, printed = {"__name__": "__main__"}, {}
+    session, printed = InteractiveInterpreter(), {}
     for station, part in zip(parts[::2], parts[1::2], strict=True):
         [(snippet, _)] = SNIPPET.findall(part)
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            exec(compile(snippet, station, "exec"), session)
+            session.runcode(compile(snippet, station, "exec"))
         printed[station] = output.getvalue()
     return printed
 
