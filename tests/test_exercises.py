@@ -209,6 +209,12 @@ def zeroed(q, k):
     return weights * (attention_weights(q, k) > 0)
 
 
+def early(q, k):
+    scores = np.einsum("bhtd,bhsd->bhts", q, k) * D**-0.5
+    scores[..., :T] += np.triu(np.full((T, T), -np.inf), 1)
+    return model.softmax(scores)
+
+
 ATTENTION_WEIGHTS = Exercise(
     lambda f: [f(numbers(B, H, T, D), numbers(B, H, S, D, seed=1))],
     lambda *args: model.attention_weights(*args),
@@ -236,6 +242,7 @@ ATTENTION_WEIGHTS = Exercise(
         "the mask forgets the S - T tokens of the past: queries are the last T of S": (
             lambda *a: attention_weights(*a, past=0)
         ),
+        "the mask lies on the first T keys, not on the last T": early,
         "the mask is applied after the softmax: rows no longer sum to 1": zeroed,
         "softmax goes over the queries, not over the keys, the last axis": (
             lambda *a: attention_weights(*a, axis=-2)
@@ -268,6 +275,12 @@ def unsaved(x, c_attn, c_proj, kv, n_past):
     return attn(x, c_attn, c_proj, kv.copy(), n_past)
 
 
+def unwritten(x, c_attn, c_proj, kv, n_past):
+    q = model.split_heads((x @ c_attn["w"] + c_attn["b"])[..., :C], H)
+    heads = attention_weights(q, kv[0, :, :, :S]) @ kv[1, :, :, :S]
+    return model.merge_heads(heads) @ c_proj["w"] + c_proj["b"]
+
+
 def forgetful(x, c_attn, c_proj, kv, n_past):
     y, qkv = attn(x, c_attn, c_proj, kv, n_past), x @ c_attn["w"] + c_attn["b"]
     q, k, v = (model.split_heads(part, H) for part in np.split(qkv, 3, axis=-1))
@@ -287,6 +300,7 @@ ATTN = Exercise(
     attn,
     {
         "the keys and values are not written to kv": unsaved,
+        "new keys and values must be written to kv before it is read": unwritten,
         "the tokens of the past, in kv, are not attended to": forgetful,
         "c_attn gives q, k, v in this order, not q, v, k": (
             lambda *a, **n: attn(*a, **n, order=(0, 2, 1))
@@ -455,11 +469,10 @@ PROBABILITIES = Exercise(
 # 9. The way back
 
 
-def linear_backward(x, w, dy, mean=1, add=True, transposed=True, bias=True):
-    dw, db = (numbers(C, 5, seed=7), numbers(5, seed=8)) if add else (0, 0)
+def linear_backward(x, w, dy, mean=1, add_w=1, add_b=1, bias=1):
     flat, dy_flat = x.reshape(-1, C), dy.reshape(-1, 5)
-    dw = dw + flat.T @ dy_flat / mean
-    db = db + dy_flat.sum(0) / mean * bias
+    dw = numbers(C, 5, seed=7) * add_w + flat.T @ dy_flat / mean
+    db = numbers(5, seed=8) * add_b + dy_flat.sum(0) / mean * bias
     return dy @ w.T, dw, db
 
 
@@ -475,13 +488,19 @@ BACKWARD = Exercise(
     linear_backward,
     {
         "dw and db replace what is in grads: they must be added to it": (
-            lambda *a: linear_backward(*a, add=False)
+            lambda *a: linear_backward(*a, add_w=0, add_b=0)
+        ),
+        "dw replaces what is in grads: it must be added to it": (
+            lambda *a: linear_backward(*a, add_w=0)
+        ),
+        "db replaces what is in grads: it must be added to it": (
+            lambda *a: linear_backward(*a, add_b=0)
         ),
         "dw and db are means over the rows, not sums": (
             lambda *a: linear_backward(*a, mean=B * T)
         ),
         "db is missing: the sum of dy over all rows": (
-            lambda *a: linear_backward(*a, bias=False)
+            lambda *a: linear_backward(*a, bias=0)
         ),
         "dx is dy: the matrix w, transposed, is missing": lambda x, w, dy: (
             dy,
