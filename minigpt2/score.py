@@ -43,6 +43,7 @@ def log_probabilities(
 
 def main(argv: list[str] | None = None) -> None:
     from . import load
+    from .__main__ import fetch
     from .checkpoint import CheckpointError
 
     parser = Parser(
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("file", nargs="?", help="the text; -, or none: standard input")
-    add("--model", default="124M", help="as for minigpt2 (default 124M)")
+    add("--model", help="as for minigpt2 (default 124M)")
     add("--weights", metavar="DIR", help="where models live (default: see the README)")
     args = parser.parse_args(argv)
     if args.file in (None, "-"):
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     if not text:
         fail("the text is empty")
     try:
-        gpt2 = load(args.model, args.weights)
+        gpt2 = load(fetch(args.model, args.weights), args.weights)
         tokens = gpt2.tokenizer.encode(text)
         tokens.insert(0, gpt2.tokenizer.eot)  # a text begins where another has ended
         scores = log_probabilities(gpt2.params, gpt2.config, tokens)

@@ -19,14 +19,14 @@ TINY = ["--model", "tiny"]
 SHORT = [*TINY, "--max-tokens", "8"]
 
 
-def start(*arguments, **kwargs):
+def start(*arguments, module="minigpt2", **kwargs):
     """The command as a process, without the user's own settings."""
     settings = ("MINIGPT2_WEIGHTS", "MINIGPT2_URL")
     env = {k: v for k, v in os.environ.items() if k not in settings}
     env |= kwargs.pop("env", {})
     pipe = subprocess.PIPE
     streams = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe} | kwargs
-    command = [sys.executable, "-m", "minigpt2", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env=env, **streams)
 
 
@@ -126,9 +126,15 @@ def test_no_network_no_weights_gives_the_embedded_model(tmp_path):
         assert err.count("\n") == 1
         for word in nobody, "tiny", "python -m minigpt2.download 124M":
             assert word in err
+        page = f"--out={tmp_path / 'page.html'}"
+        for module, *words in ("minigpt2.score",), ("minigpt2.explain", page):
+            text = {"stdin": PROMPT.encode(), "module": module}
+            assert run(*words, env=env, **text)[::2] == (0, err)
+            status, _, refusal = run(*words, "--model=124M", env=env, **text)
+            assert (status, refusal.count("\n")) == (2, 1)
         status, out, err = run(PROMPT, "--model=124M", env=env)
         assert (status, out, err.count("\n")) == (2, "", 1)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_weights_directories_come_in_order(tmp_path, tiny):
