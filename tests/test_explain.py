@@ -527,13 +527,25 @@ def test_browser_text_of_a_prompt_is_text(tiny, show):
     assert marks == "U+202E"
 
 
+SPILLS = """[...document.querySelectorAll('body *')].filter(e => e.clientWidth
+    && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX == 'visible'
+    ).map(e => e.outerHTML.slice(0, 80))"""  # elements narrower than what they hold
+BROKEN_LABELS = """[...document.querySelectorAll('label')].filter(label => {
+    const range = document.createRange();
+    range.selectNodeContents(label.firstChild);
+    return range.getClientRects().length > 1;
+    }).map(label => label.textContent.slice(0, 20))"""  # in several lines
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("prompt", ["", SIXTY, SIXTY * 3, "x" * 120], ids=len)
-def test_browser_nothing_is_wider_than_the_window(tiny, show, width, prompt):
+def test_browser_nothing_is_cut_off(tiny, show, width, prompt):
     screen = {"viewport": {"width": width, "height": 800}, "color_scheme": "dark"}
     page = show(tiny, prompt, **screen)
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     for tab in "#tab-pass", "#tab-surprise":
         page.click(tab)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(SPILLS) == []
+    assert page.evaluate(BROKEN_LABELS) == []
