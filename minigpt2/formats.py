@@ -26,6 +26,7 @@ FOOTER_BYTES = 48
 TRAILER_BYTES = 5  # after each block: its compression, 1, and a masked CRC-32C, 4
 SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
 MAX_DIMENSIONS = 32  # as in NumPy 1
+MAX_BRACKETS = 1 << 16  # of a JSON text: each may become 60 times as long in memory
 MAX_NAMES = 8  # times the length of the index, which is mostly not names
 BYTES_PER_ITEM = {"F32": 4, "F16": 2, "BF16": 2}
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
@@ -230,6 +231,8 @@ def parse_json_object(text: bytes) -> dict[str, Any]:
             raise FormatError("a key stands twice in one object")
         return keys
 
+    if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:
+        raise FormatError("not JSON that anyone wrote: too many brackets")
     try:
         value = json.loads(text, object_pairs_hook=unique)
     except RecursionError:

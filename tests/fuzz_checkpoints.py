@@ -54,7 +54,7 @@ TENSORS, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.json"
 N_VOCAB = 300  # of the checkpoint in Hugging Face's layout
 INTEGERS = [0, 1, 2, 3, 4, 8, 24, 40, 96, 127, 128, 300, 1000, 215616, 2**31 - 1]
 INTEGERS += [2**31, 2**32, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
-DEEP = [8, 300, *range(900, 1010, 3), 2000, 5000, 100_000]
+DEEP = [8, 300, *range(900, 1010, 3), 2000, 5000, 60_000, 100_000]
 SPECIAL = [b"", b"\0", b"\n", b"\r\n", b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\x7f"]
 SPECIAL += [b"\xef\xbb\xbf", b"\xff\xfe", b"\xe2\x80\xa8", b'"', b"{", b"[", b"\\u"]
 SPECIAL += [b"\xff" * 9 + b"\x01", b"\x80" * 10, b"\xff" * 4, b"\0" * 64, b"9" * 5000]
@@ -233,7 +233,9 @@ def json_bomb(rng, data, size):
         text = "{" + ",".join(f'"{i:x}":1e9' for i in range(size // 10)) + "}"
         text = rng.choice([text, text.replace("1e9", "{}")])
     key = rng.choice(["a", "n_layer", "n_head", "model_type", "!", "__metadata__"])
-    other = rng.choice(['"' + "\\u001b" * (size // 6) + '"', " " * size, "[" * size])
+    other = rng.choice(
+        ['"' + "\\u001b" * (size // 6) + '"', " " * size, "[" * size, "[" * 60_000]
+    )
     text = rng.choice([text, text, other])
     return rng.choice(
         [text, f'{{"{key}":{text}}}', f'{{"é":{text},"\U0001f600":0}}']
