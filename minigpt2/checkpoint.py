@@ -6,6 +6,7 @@ the two file formats work stands in formats.py.
 """
 
 import re
+import reprlib
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,7 +31,8 @@ ONLY_GPT2 = {  # what a config.json may set otherwise, and the values that make 
     "tie_word_embeddings": (True,),
     "add_cross_attention": (False,),
 }
-MAX_HEADER_BYTES = 8 << 20  # of an index or a JSON file; a released one has 0.1 MB
+MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
+MAX_VOCABULARY_BYTES = 1_800_000  # of a vocab.json, too; the released ones: 0.5, 1.0 MB
 
 AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (bytes,)
     "F32": lambda data: data.view("<f4"),
@@ -145,7 +147,7 @@ class Checkpoint:
 def _read_hparams(path: Path, names: dict[str, str]) -> dict[str, Any]:
     """The model's sizes; `names` says what OpenAI's names for them are in this file."""
     try:
-        config = formats.parse_json_object(_read(path))
+        config = formats.parse_json_object(read_small(path))
     except formats.FormatError as error:
         _fail(path, error)
     for name in names.values():
@@ -154,18 +156,19 @@ def _read_hparams(path: Path, names: dict[str, str]) -> dict[str, Any]:
     if names is CONFIG:
         for name, values in ONLY_GPT2.items():
             if config.get(name, values[0]) not in values:
-                problem = f"{name} is {config[name]!r}, expected {values[0]!r}"
+                found = reprlib.repr(config[name])  # short, however deep it is
+                problem = f"{name} is {found}, expected {values[0]!r}"
                 _fail(path, problem, "this is not GPT-2's architecture")
     return {ours: config[theirs] for ours, theirs in names.items()}
 
 
 def _read_bundle(index: Path, data: Path) -> dict[str, formats.Entry]:
     try:
-        entries = formats.read_bundle_index(_read(index))
+        entries = formats.read_bundle_index(read_small(index))
     except formats.FormatError as error:
         _fail(index, error)
     _check_layout(data, entries, 0)
-    return {name.removeprefix("model/"): entry for name, entry in entries.items()}
+    return _renamed(index, entries, lambda name: name.removeprefix("model/"))
 
 
 def _read_safetensors(path: Path) -> dict[str, formats.Entry]:
@@ -179,7 +182,18 @@ def _read_safetensors(path: Path) -> dict[str, formats.Entry]:
     except formats.FormatError as error:
         _fail(path, f"header: {error}")
     _check_layout(path, entries, 8 + size)
-    return {_openai_name(name): entry for name, entry in entries.items()}
+    return _renamed(path, entries, _openai_name)
+
+
+def _renamed(
+    path: Path, entries: dict[str, formats.Entry], rename: Callable[[str], str]
+) -> dict[str, formats.Entry]:
+    """The entries under OpenAI's names. Which one is meant if two get the same?"""
+    renamed: dict[str, formats.Entry] = {}
+    for name, entry in entries.items():
+        if renamed.setdefault(rename(name), entry) is not entry:
+            _fail(path, f"tensor {name} is there under another name, too")
+    return renamed
 
 
 def _openai_name(name: str) -> str:
@@ -198,8 +212,9 @@ def _check_layout(path: Path, entries: dict[str, formats.Entry], start: int) -> 
         _fail(path, error)
 
 
-def _read(path: Path) -> bytes:
+def read_small(path: Path, limit: int = MAX_HEADER_BYTES) -> bytes:
+    """The bytes of a file. Raises CheckpointError if there are more than `limit`."""
     size = path.stat().st_size
-    if size > MAX_HEADER_BYTES:
-        _fail(path, f"has {size} bytes, expected at most {MAX_HEADER_BYTES}")
+    if size > limit:
+        _fail(path, f"has {size} bytes, expected at most {limit}")
     return path.read_bytes()

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+MAX_LINE = 2000  # characters of a message
+
 
 class Parser(argparse.ArgumentParser):
     """Reads the command line; a mistake in it is told in one line."""
@@ -50,8 +52,15 @@ def _leave(status: int) -> NoReturn:
 
 
 def notice(message: object) -> None:
-    """One line on standard error, which is no part of the output."""
-    print(f"minigpt2: {message}", file=sys.stderr)
+    """One line on standard error, which is no part of the output.
+
+    What files and servers say may be in it: line breaks, commands to the terminal and
+    the middle of an endless text are not.
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+    if len(text) > MAX_LINE:
+        text = f"{text[: MAX_LINE // 2]} … {text[-MAX_LINE // 2 :]}"
+    print(f"minigpt2: {text}", file=sys.stderr)
 
 
 def fail(problem: object) -> NoReturn:

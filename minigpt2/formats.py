@@ -14,6 +14,7 @@ Every function raises FormatError for bytes that are not of its format.
 
 import json
 import math
+import reprlib
 import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ FOOTER_BYTES = 48
 TRAILER_BYTES = 5  # after each block: its compression, 1, and a masked CRC-32C, 4
 SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
 MAX_DIMENSIONS = 32  # as in NumPy 1
+MAX_BRACKETS = 1 << 16  # of a JSON text: each may become 60 times as long in memory
+MAX_NAMES = 8  # times the length of the index, which is mostly not names
 BYTES_PER_ITEM = {"F32": 4, "F16": 2, "BF16": 2}
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
 
@@ -59,8 +62,17 @@ def read_bundle_index(index: bytes) -> dict[str, Entry]:
 
     entries: dict[str, Entry] = {}
     header: Fields | None = None
+    end = length_of_names = 0
     for _, handle in _block(index, index_offset, index_size):
-        for key, value in _block(index, *_varints(handle, 2)):
+        offset, size = _varints(handle, 2)
+        if offset < end:
+            raise FormatError(f"the block at byte {offset} overlaps the one before it")
+        end = offset + size
+        for key, value in _block(index, offset, size):
+            # what a key shares is not stored: a small file may hold endless names
+            length_of_names += len(key)
+            if length_of_names > MAX_NAMES * len(index):
+                raise FormatError("its names are far longer than the file")
             if key == b"":
                 header = _message(value)
             else:
@@ -204,7 +216,7 @@ def read_safetensors_header(header: bytes, data_offset: int) -> dict[str, Entry]
         if type(dtype) is not str or any(
             type(n) is not int or not 0 <= n < 1 << 63 for n in numbers
         ):
-            raise FormatError(f"tensor {name}: {str(fields)[:80]} makes no sense")
+            raise FormatError(f"tensor {name}: {reprlib.repr(fields)} makes no sense")
         offset, size = data_offset + start, end - start
         entries[name] = Entry(dtype, tuple(shape), offset, size, None)
     return entries
@@ -219,6 +231,8 @@ def parse_json_object(text: bytes) -> dict[str, Any]:
             raise FormatError("a key stands twice in one object")
         return keys
 
+    if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:
+        raise FormatError("not JSON that anyone wrote: too many brackets")
     try:
         value = json.loads(text, object_pairs_hook=unique)
     except RecursionError:
@@ -236,8 +250,6 @@ def _position(item: tuple[str, Entry]) -> tuple[int, int]:
 
 def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) -> None:
     """See that every tensor is as long as its shape says, and that they fill the file."""
-    if not entries:
-        raise FormatError("no tensors, expected a model's")
     end = data_offset
     for name, entry in sorted(entries.items(), key=_position):
         if not name.isprintable():
@@ -255,5 +267,7 @@ def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) ->
         if end > file_size:
             problem = f"tensor {name} ends at {end}"
             raise FormatError(f"the file has {file_size} bytes, {problem}")
+    if end == data_offset:
+        raise FormatError("no tensors, expected a model's")
     if end != file_size:
         raise FormatError(f"the file has {file_size} bytes, expected {end}")

@@ -1,13 +1,18 @@
 """A model and its tokenizer behind one face."""
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import (
+    MAX_VOCABULARY_BYTES,
+    Checkpoint,
+    CheckpointError,
+    read_small,
+)
+from .formats import FormatError, parse_json_object
 from .generate import Options, generate_text
 from .model import Array, Cache, Config, Params, forward, nest, shapes, unembed
 from .score import log_probabilities
@@ -34,12 +39,13 @@ class GPT2:
         byte-level merge list: `logits` still works then."""
         path = self._vocabulary
         try:
+            read_small(path, MAX_VOCABULARY_BYTES)
             tokenizer = Tokenizer.from_file(path, self.config.n_vocab)
             if (ids := path.with_name("vocab.json")).is_file():
-                numbers = json.loads(ids.read_bytes())
+                numbers = parse_json_object(read_small(ids, MAX_VOCABULARY_BYTES))
                 if any(numbers[c] != i for i, c in enumerate(CHARACTERS)):
                     raise ValueError("vocab.json numbers the tokens in another order")
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, KeyError, FormatError) as error:
             raise CheckpointError(
                 f"{path}: no tokenizer for this model: {error}"
             ) from None
@@ -105,7 +111,7 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
         config = Config(**checkpoint.hparams)
         if f"h{config.n_layer}/ln_1/g" in checkpoint.entries:
             raise ValueError(f"n_layer is {config.n_layer}, but there are more layers")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # it cannot tell how deep a list is
         problem = f"{checkpoint.hparams_path}: {error}"
         raise CheckpointError(
             f"{problem}; the file is damaged: fetch it again"

@@ -6,6 +6,8 @@ import mmap
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -357,6 +359,53 @@ def test_an_index_that_makes_no_sense_is_refused(tmp_path, index, file, words):
     refuses(directory, f"{file}: ", words)
 
 
+def test_blocks_that_overlap_are_refused(tmp_path):
+    """Each would be read and summed up again: a small file that takes hours."""
+    directory = copy_small(tmp_path)
+    inside = block([], restarts=bytes(4999))
+    top = block([(b"", varint(0) + varint(len(inside) - 5))] * 2)
+    footer = b"\0\0" + varint(len(inside)) + varint(len(top) - 5)
+    magic = (directory / INDEX).read_bytes()[-8:]
+    (directory / INDEX).write_bytes(inside + top + footer.ljust(40, b"\0") + magic)
+    refuses(directory, f"{INDEX}: the block at byte 0 overlaps")
+
+
+def test_names_that_grow_without_end_are_refused(tmp_path):
+    """A name is stored as what it shares with the one before it, and the rest: here
+    5,000 names of 1,004 bytes take 8 bytes each."""
+    directory = copy_small(tmp_path)
+    keys = varint(0) + varint(1000) + varint(0) + b"a" * 1000
+    for i in range(5000):
+        keys += varint(1000) + varint(4) + varint(0) + b"%04d" % i
+    index = table(block([HEADER], restarts=keys + bytes(4)))
+    (directory / INDEX).write_bytes(index)
+    refuses(directory, f"{INDEX}: its names are far longer than the file")
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 24)])
+def test_a_bundle_of_nothing_is_refused(tmp_path, shape):
+    """An empty file cannot be mapped."""
+    directory = copy_small(tmp_path)
+    index = table(block([HEADER, (b"model/wte", entry(shape=shape, size=0))]))
+    (directory / INDEX).write_bytes(index)
+    os.truncate(directory / DATA, 0)
+    refuses(directory, f"{DATA}: no tensors", how=minigpt2.load)
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path):
+    directory = copy_small(tmp_path)
+    pairs = [(b"model/wte", entry()), (b"wte", entry(offset=8))]
+    (directory / INDEX).write_bytes(table(block([HEADER, *pairs])))
+    os.truncate(directory / DATA, 16)
+    refuses(directory, f"{INDEX}: tensor wte is there under another name")
+
+    pair = {name: ("F32", (2,), bytes(8)) for name in ("wte", "transformer.wte")}
+    huggingface(tmp_path)
+    pair = {f"{name}.weight": fields for name, fields in pair.items()}
+    (tmp_path / "model.safetensors").write_bytes(safetensors(pair))
+    refuses(tmp_path, "tensor transformer.wte.weight is there under another name")
+
+
 def test_an_index_of_the_test_itself_is_read(tmp_path):
     directory = copy_small(tmp_path)
     a, b = entry(crc=5), entry(dtype=9, shape=(3, 0), offset=8, size=300)
@@ -393,8 +442,9 @@ def hparams(**changes):
         (hparams()[:-1], "not JSON"),
         ("\ud800", "not JSON"),
         ("[1000, 40, 24, 3, 4]", "not a JSON object"),
-        ("[" * 200_000, "nested"),
-        ('{"a":' * 200_000, "nested"),
+        ("[" * 60_000, "nested"),
+        ('{"a":' * 60_000, "nested"),
+        (json.dumps({"a": [[]] * 100_000}), "too many brackets"),
         ('{"n_vocab": 1000, "n_vocab": 1000}', "twice"),
         ('{"n_vocab": %s}' % ("9" * 5000), "not JSON"),
         ("{}", "n_vocab is missing"),
@@ -481,21 +531,23 @@ def with_header(header, data, padding=0):
     return struct.pack("<Q", len(header)) + header + data
 
 
-def huggingface(directory, dtype="F32", prefix="", masks=False, padding=0, **settings):
-    """Write a checkpoint of TINY's sizes in Hugging Face's layout."""
+def huggingface(
+    directory, dtype="F32", prefix="", masks=False, padding=0, sizes=TINY, **settings
+):
+    """Write a checkpoint of these sizes in Hugging Face's layout."""
     directory.mkdir(exist_ok=True)
     config = {"model_type": "gpt2", "activation_function": "gelu_new"}
-    config |= {"vocab_size": TINY.n_vocab, "n_positions": TINY.n_ctx}
-    config |= {"n_embd": TINY.n_embd, "n_head": TINY.n_head, "n_layer": TINY.n_layer}
+    config |= {"vocab_size": sizes.n_vocab, "n_positions": sizes.n_ctx}
+    config |= {name: getattr(sizes, name) for name in ("n_embd", "n_head", "n_layer")}
     (directory / "config.json").write_text(json.dumps(config | settings))
     tensors = {}
-    for name, array in weights(TINY).items():
+    for name, array in weights(sizes).items():
         name = prefix + huggingface_name(name)
         tensors[name] = dtype, array.shape, stored(array, dtype)
     if masks:
-        N = TINY.n_ctx
+        N = sizes.n_ctx
         mask = np.tri(N, dtype=np.uint8).tobytes()
-        for i in range(TINY.n_layer):
+        for i in range(sizes.n_layer):
             tensors[f"{prefix}h.{i}.attn.bias"] = "U8", (1, 1, N, N), mask
             tensors[f"{prefix}h.{i}.attn.masked_bias"] = "F32", (), b"\0\0\0\0"
     (directory / "model.safetensors").write_bytes(safetensors(tensors, padding))
@@ -614,7 +666,7 @@ def tensors(**fields):
         ("{]", "not JSON"),
         ("[]", "not a JSON object"),
         ("\x00\x00", "not JSON"),
-        ("[" * 200_000, "nested"),
+        ("[" * 60_000, "nested"),
         (f'{{"a": {tensors()}, "a": {tensors()}}}', "twice"),
         (tensors(a=5), "tensor a: expected dtype, shape, data_offsets"),
         (tensors(a=None), "tensor a: expected dtype"),
@@ -624,7 +676,7 @@ def tensors(**fields):
         (tensors(a=tensor(ends=(0, 4, 8))), "tensor a: expected dtype"),
         (tensors(a=tensor() | {"shape": 2}), "tensor a: expected dtype"),
         (tensors(a=tensor() | {"shape": None}), "tensor a: expected dtype"),
-        (tensors(a=tensor(dtype=1)), "tensor a: {'dtype': 1"),
+        (tensors(a=tensor(dtype=1)), "'dtype': 1"),
         (tensors(a=tensor(dtype=["F32"])), "makes no sense"),
         (tensors(a=tensor(shape=(-2,))), "makes no sense"),
         (tensors(a=tensor(shape=(-1, -2))), "makes no sense"),
@@ -662,7 +714,7 @@ def test_a_safetensors_header_that_makes_no_sense_is_refused(tmp_path, header, w
     refuses(tmp_path, "model.safetensors: ", words)
 
 
-@pytest.mark.parametrize("size", [8 << 20 | 1, 1 << 32, (1 << 63) - 1, (1 << 64) - 1])
+@pytest.mark.parametrize("size", [(1 << 19) + 1, 1 << 32, (1 << 63) - 1, (1 << 64) - 1])
 def test_a_safetensors_header_longer_than_any_is_refused_unread(tmp_path, size):
     huggingface(tmp_path)
     file = tmp_path / "model.safetensors"
@@ -689,6 +741,31 @@ def test_a_tensor_of_another_dtype_is_refused(tmp_path, dtype, size):
     (tmp_path / "model.safetensors").write_bytes(file)
     words = f"tensor wte is {dtype}, expected F32 or F16 or BF16 of shape (100, 8)"
     refuses(tmp_path, words, how=minigpt2.load)
+
+
+def test_a_long_value_is_told_shortly(tmp_path):
+    """[[…[0]…]], and 100 kB of it."""
+    for value in json.loads("[" * 900 + "]" * 900), "x" * 100_000:
+        huggingface(tmp_path, model_type=value)
+        with pytest.raises(CheckpointError, match="model_type is") as caught:
+            Checkpoint(tmp_path)
+        assert len(str(caught.value)) < 500
+
+
+# Damage by the thousand
+
+
+@pytest.mark.skipif(os.name != "posix", reason="uses signals of POSIX")
+def test_damaged_checkpoints_load_rightly_or_are_refused():
+    """A share of what `python tests/fuzz_checkpoints.py` tries."""
+    fuzz = Path(__file__).with_name("fuzz_checkpoints.py")
+    command = [sys.executable, fuzz, "--count", "300", "--seed", "1"]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        command, check=False, env=variables, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "300 cases, 0 failures" in run.stdout
 
 
 # Files that are not there
@@ -767,6 +844,27 @@ def test_a_damaged_vocabulary_is_refused_when_it_is_needed(tmp_path, lines, word
     gpt2 = minigpt2.load(directory)
     assert gpt2.logits([1, 2, 3]).shape == (3, 1000)
     refuses(directory, "vocab.bpe", words, how=lambda _: gpt2.tokenizer)
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("vocab.json", "[" * 60_000, "nested"),
+        ("vocab.json", '{"a":' * 60_000, "nested"),
+        ("vocab.json", "[[[[]]]]," * 100_000, "too many brackets"),
+        ("vocab.json", '{"!": 0, "!": 0}', "twice"),
+        ("vocab.json", "[0]", "not a JSON object"),
+        ("vocab.json", "{}", "'!'"),
+        ("vocab.json", " " * 1_800_001, "has 1800001 bytes"),
+        ("vocab.bpe", "\n" * 1_800_001, "has 1800001 bytes"),
+    ],
+)
+def test_a_vocabulary_that_no_one_wrote_is_refused(tmp_path, name, text, words):
+    directory = copy_small(tmp_path)
+    (directory / "vocab.bpe").write_bytes(VOCABULARY.read_bytes())
+    (directory / name).write_text(text)
+    gpt2 = minigpt2.load(directory)
+    refuses(directory, name.partition(".")[0], words, how=lambda _: gpt2.tokenizer)
 
 
 def test_a_vocabulary_that_is_not_text_is_refused(tmp_path):

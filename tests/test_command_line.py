@@ -107,6 +107,20 @@ def test_help_does_not_wait_for_numpy():
         assert option in done.stdout.decode()
 
 
+def test_a_message_is_one_line_whatever_a_file_says(tmp_path):
+    """A name in a checkpoint gives no command to the terminal, and fills no screen."""
+    header = b'{"\\u001b[2J\\n%s": 1}' % (b"x" * 10_000)
+    shutil.copy(locate.find("tiny") / "config.json", tmp_path)
+    size = len(header).to_bytes(8, "little")
+    (tmp_path / "model.safetensors").write_bytes(size + header)
+    status, out, err = run(PROMPT, "--model", str(tmp_path))
+    assert (status, out) == (2, "")
+    assert err[:-1].isprintable()
+    assert err[-1] == "\n"
+    assert r"tensor \x1b[2J\nxxx" in err
+    assert len(err) < 2100
+
+
 def test_long_prompt_gives_a_notice():
     status, out, err = run(*SHORT, stdin=b"and then " * 300)
     assert (status, err.count("\n")) == (0, 1)

@@ -1,23 +1,33 @@
 """A download comes whole or not at all, from a real server on this machine."""
 
+import gzip
+import io
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
+from email.utils import formatdate
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import (
+    BaseHTTPRequestHandler,
+    SimpleHTTPRequestHandler,
+    ThreadingHTTPServer,
+)
 from pathlib import Path
 
 import pytest
 
 import minigpt2
-from minigpt2 import download, locate
+from minigpt2 import download, locate, lock
 from minigpt2.download import DownloadError
 
 PACKAGE = Path(minigpt2.__file__).parent
@@ -52,9 +62,9 @@ def whole(handler, body, start, cut=None, **headers):
     elif start < len(body):
         rest, last = body[start:], f"{len(body) - 1}/{len(body)}"
         where = {"Content_Length": len(rest), "Content_Range": f"bytes {start}-{last}"}
-        reply(handler, 206, rest[:cut], **where)
+        reply(handler, 206, rest[:cut], **where | headers)
     else:
-        reply(handler, 416, Content_Range=f"bytes */{len(body)}")
+        reply(handler, 416, Content_Range=f"bytes */{len(body)}", **headers)
 
 
 def cut_after(n):
@@ -85,8 +95,68 @@ def shorter(handler, body, start):
     without_ranges(handler, body, start, Content_Length=len(body) - 10)
 
 
-def status(code):
-    return lambda handler, body, start: reply(handler, code)
+def status(code, **headers):
+    return lambda handler, body, start: reply(handler, code, **headers)
+
+
+def raw(answer):
+    """Bytes that are no answer of HTTP, or a strange one; then the connection ends."""
+    return lambda handler, body, start: handler.wfile.write(answer)
+
+
+def reset_after(n):
+    """The connection is torn down: what is on its way is lost."""
+
+    def behaviour(handler, body, start):
+        whole(handler, body, start, cut=n)
+        linger = struct.pack("ii", 1, 0)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        handler.wfile = handler.rfile = io.BytesIO()
+        handler.connection.detach() if sys.platform == "win32" else os.close(
+            handler.connection.detach()
+        )
+
+    return behaviour
+
+
+def stall_after(n):
+    """So much comes, and then nothing, until the client has gone."""
+
+    def behaviour(handler, body, start):
+        whole(handler, body, start, cut=n)
+        handler.connection.recv(1)
+
+    return behaviour
+
+
+def chunked(handler, body, start, size=b"%x", end=b"0\r\n\r\n"):
+    """No length is stated: the file comes in chunks, each with its own."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for i in range(0, len(body), 50_000):
+        piece = body[i : i + 50_000]
+        handler.wfile.write((size % len(piece)) + b"\r\n" + piece + b"\r\n")
+    handler.wfile.write(end)
+
+
+def until_the_end(handler, body, start, cut=None):
+    """No length is stated: the file ends when the connection does."""
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + body[:cut])
+
+
+def compressed(handler, body, start):
+    """Nobody asked for that."""
+    without_ranges(handler, gzip.compress(body), start, Content_Encoding="gzip")
+
+
+def edition(etag, body=None, cut=None, if_range=True):
+    """A file that may change, with an ETag; some servers do not know If-Range."""
+
+    def behaviour(handler, good, start):
+        asked = handler.headers.get("If-Range", etag)
+        start = None if if_range and asked != etag else start
+        whole(handler, good if body is None else body, start, cut, ETag=etag)
+
+    return behaviour
 
 
 def login_page(handler, body, start):
@@ -131,8 +201,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server():
+@contextmanager
+def serving():
     """A mirror of a "124M" that is the small official checkpoint.
 
     behaviour  by file: how to answer its next requests; then, as a good server does
@@ -151,6 +221,12 @@ def server():
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
 
 
 def behave(server, file, *behaviours, always=None):
@@ -195,11 +271,11 @@ def installed(tmp_path_factory):
     return directory
 
 
-def start(installed, *arguments, **environment):
+def start(installed, *arguments, program=("-m", "minigpt2.download"), **environment):
     """Start `python -m minigpt2.download`."""
     variables = os.environ | {"PYTHONPATH": str(installed)} | environment
     return subprocess.Popen(
-        [sys.executable, "-m", "minigpt2.download", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=installed,
         env=variables,
         stdin=subprocess.DEVNULL,
@@ -216,10 +292,15 @@ def run(installed, *arguments, **environment):
     return process.returncode, output, messages
 
 
-def is_whole(weights):
-    return sorted(os.listdir(weights)) == ["124M"] and all(
+def is_right(weights):
+    return all(
         (weights / "124M" / name).read_bytes() == data for name, data in FILES.items()
     )
+
+
+def is_whole(weights):
+    """The model is there, and nothing else."""
+    return sorted(os.listdir(weights)) == ["124M"] and is_right(weights)
 
 
 def fails(server, weights, *words):
@@ -761,3 +842,324 @@ def test_verify_looks_only_where_it_is_told(server, tmp_path, monkeypatch):
     download.download("124M", tmp_path, server.url)
     monkeypatch.chdir(tmp_path)
     download.verify(Path("124M"))
+
+
+# A hostile network
+
+
+@pytest.fixture
+def impatient(monkeypatch, sleeps):
+    monkeypatch.setattr(download, "TIMEOUT", (2, 0.2))
+
+
+HUGE_LINE = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("file", [HPARAMS, DATA])
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        raw(b""),
+        raw(b"\0\xff garbage\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\n"),
+        raw(HUGE_LINE),
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        reset_after(0),
+        reset_after(20),
+        stall_after(0),
+        stall_after(20),
+        partial(chunked, end=b""),
+        compressed,
+    ],
+    ids=[
+        *("nothing", "garbage", "half a head", "long head", "no chunk", "reset at 0"),
+        *("reset at 20", "stall at 0", "stall at 20", "no last chunk", "gzip"),
+    ],
+)
+def test_a_fault_of_the_network_is_passed_or_told(
+    server, tmp_path, impatient, file, behaviour
+):
+    behave(server, file, behaviour)
+    download.download("124M", tmp_path / "once", server.url)
+    assert is_whole(tmp_path / "once")
+    behave(server, file, always=behaviour)
+    (tmp_path / "always").mkdir()
+    fails(server, tmp_path / "always", f"{server.url}/124M/{file}: ", "run the same")
+
+
+COMMENTED = partial(chunked, size=b'%x;\0\xff="')  # extensions of a chunk mean nothing
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [chunked, COMMENTED, until_the_end],
+    ids=["chunks", "commented chunks", "until the end"],
+)
+def test_a_file_without_a_length_is_taken(server, tmp_path, behaviour):
+    for file in FILES:
+        behave(server, file, always=behaviour)
+    download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [partial(until_the_end, cut=50), partial(chunked, size=b"f%x")],
+    ids=["early end", "long chunk"],
+)
+def test_a_wrong_file_without_a_length_is_found_out(
+    server, tmp_path, sleeps, behaviour
+):
+    behave(server, DATA, behaviour)
+    fails(server, tmp_path, "not the model, and was deleted", DATA)
+
+
+@pytest.mark.parametrize("length", ["-1", "1, 2", "ten", "9" * 5000, "1e3", "\u0663"])
+def test_a_length_that_makes_no_sense(server, tmp_path, sleeps, length):
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode()
+
+    def behaviour(handler, body, start):
+        handler.wfile.write(head + body)
+
+    behave(server, INDEX, always=behaviour)
+    try:
+        download.download("124M", tmp_path, server.url)
+    except DownloadError as error:
+        assert f"{server.url}/124M/{INDEX}: " in str(error)
+        server.behaviour.clear()
+        download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+
+
+def test_another_host_may_have_the_file_or_a_login_page(server, tmp_path):
+    with serving() as other:
+        location = f"{other.url}/124M/{DATA}"
+        behave(server, DATA, always=status(302, Location=location))
+        page = {"Content_Type": "text/html; charset=utf-8"}
+        behave(other, DATA, lambda h, b, s: reply(h, 200, b"<html>", **page))
+        with pytest.raises(DownloadError, match="want you to log in"):
+            download.download("124M", tmp_path, server.url)
+        assert os.listdir(tmp_path) == ["124M.part"]
+        download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+    assert not server.sent[DATA]
+
+
+@pytest.mark.parametrize("have", [0, 1, 100_000, len(FILES[DATA])])
+def test_python_s_own_server_is_a_mirror(tmp_path, have):
+    """`python -m http.server`, as the README has it; it does not know ranges."""
+    mirror, weights = tmp_path / "mirror", tmp_path / "weights"
+    (mirror / "124M").mkdir(parents=True)
+    for name, data in FILES.items():
+        (mirror / "124M" / name).write_bytes(data)
+    weights.mkdir()
+    part(weights, data=FILES[DATA][:have])
+    handler = partial(SimpleHTTPRequestHandler, directory=mirror)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        download.download("124M", weights, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+    assert is_whole(weights)
+
+
+# A file that changes
+
+
+@pytest.mark.parametrize("next_run", [False, True], ids=["same run", "next run"])
+@pytest.mark.parametrize("if_range", [True, False], ids=["If-Range", "no If-Range"])
+@pytest.mark.parametrize("cut", [100_000, None], ids=["half", "whole"])
+def test_halves_of_two_files_are_not_joined(
+    server, tmp_path, sleeps, next_run, if_range, cut
+):
+    old = edition('"old"', bytes(len(FILES[DATA]) + (cut is None)), cut or -1)
+    stop = [status(404)] if next_run else []
+    behave(server, DATA, old, *stop, always=edition('"new"', if_range=if_range))
+    if next_run:
+        with pytest.raises(DownloadError, match="404"):
+            download.download("124M", tmp_path, server.url)
+        server.asked.clear()
+    download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+    first, *later = ranges(server, DATA)[0 if next_run else 1 :]
+    assert first.startswith("bytes=")
+    assert later == ([] if if_range else [None])  # all of it, once
+
+
+@pytest.mark.parametrize("etag", ['"same"', 'W/"weak"', "", '"a b"', "\x0c", "x" * 9])
+def test_a_file_that_does_not_change_goes_on(server, tmp_path, sleeps, etag):
+    good = edition(etag)
+    behave(server, DATA, edition(etag, cut=100_000), status(404), always=good)
+    with pytest.raises(DownloadError, match="404"):
+        download.download("124M", tmp_path, server.url)
+    download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+    assert ranges(server, DATA)[-1] not in (None, "bytes=0-")
+    assert server.sent[DATA] < len(FILES[DATA]) + PIECE
+
+
+def test_what_is_noted_of_a_file_may_be_damaged(server, tmp_path, sleeps):
+    for noted in b"", b"\xff\n", b'"no such', b"x\r\nHost: elsewhere", b"\0":
+        shutil.rmtree(tmp_path / "124M", ignore_errors=True)
+        part(tmp_path, data=FILES[DATA][:100_000])
+        (tmp_path / "124M.part" / f"{DATA}.etag").write_bytes(noted)
+        download.download("124M", tmp_path, server.url)
+        assert is_whole(tmp_path)
+
+
+def test_a_file_that_always_changes_is_given_up(server, tmp_path, sleeps):
+    editions = (edition(f'"{i}"', cut=100_000, if_range=False) for i in range(100))
+    behave(server, DATA, *editions)
+    fails(server, tmp_path, DATA, "run the same command")
+    assert len(sleeps) < 10
+
+
+# A server that is too busy
+
+
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize(
+    "retry_after, waits",
+    [
+        ("7", [7]),
+        ("0", [1]),
+        ("60", [60]),
+        ("", [1]),
+        ("-5", [1]),
+        ("soon", [1]),
+        ("1e3", [1]),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", [1]),
+        ("Wed, 99 Oct 99999 07:28:00 GMT", [1]),
+        ("Mon, 01 Jan 0001 00:00:00 -0000", [1]),
+        ("61", []),
+        ("9" * 400, []),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", []),
+    ],
+)
+def test_a_server_says_when_to_come_again(
+    server, tmp_path, sleeps, code, retry_after, waits
+):
+    behave(server, INDEX, status(code, Retry_After=retry_after))
+    if waits:
+        download.download("124M", tmp_path, server.url)
+        assert is_whole(tmp_path)
+    else:
+        fails(server, tmp_path, f"{code} ", retry_after[:40], "run the same command")
+    assert sleeps == waits
+
+
+def test_a_server_says_at_what_time_to_come_again(server, tmp_path, sleeps):
+    when = formatdate(time.time() + 30, usegmt=True)
+    behave(server, INDEX, status(429, Retry_After=when))
+    download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+    assert 20 < sleeps[0] <= 30
+
+
+# A full disk, a process that is killed, and two at once
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files by POSIX")
+@pytest.mark.parametrize("n", [0, 60, 1000, 65_536, 200_000, 400_000])
+def test_a_full_disk_is_told_and_the_next_run_goes_on(server, tmp_path, installed, n):
+    program = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
+    )
+    program += "; runpy.run_module('minigpt2.download', run_name='__main__')"
+    arguments = ("124M", "--weights", tmp_path, "--url", server.url)
+    process = start(installed, *arguments, program=("-c", program.format(n)))
+    output, messages = process.communicate(timeout=60)
+    ends_in_words(process.returncode, messages, "cannot write", str(tmp_path))
+    assert output == ""
+    assert locate.find("124M", tmp_path) is None
+    server.sent.clear()
+    download.download("124M", tmp_path, server.url)
+    assert is_whole(tmp_path)
+    assert server.sent["vocab.bpe"] == len(FILES["vocab.bpe"]) - n
+
+
+KILLED = """
+import os, runpy, signal, sys
+def count(event, arguments, left=[int(sys.argv.pop(1))]):
+    if any(sys.argv[3] in os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes))):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+import minigpt2.download, numpy
+sys.argv[0] = "download"
+sys.addaudithook(count)
+runpy.run_module("minigpt2.download", run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills by POSIX")
+@pytest.mark.parametrize("seed", range(2))
+def test_a_download_killed_at_any_point_goes_on(server, tmp_path, installed, seed):
+    """Ten points each: before the n-th time that a file is opened, moved or removed, or
+    after some bytes of one."""
+    rng = random.Random(seed)
+    for point in range(10):
+        weights = tmp_path / str(point)
+        arguments = ("124M", "--weights", weights, "--url", server.url)
+        n, killed = 10**9, threading.Event()
+        if point < 5:
+            file = rng.choice([*FILES, DATA, DATA])
+            sent = rng.randrange(len(FILES[file]))
+
+            def stop(handler, body, start, sent=sent, killed=killed):
+                whole(handler, body, start, cut=sent)
+                killed.set()
+                handler.connection.recv(1)
+
+            behave(server, file, stop)
+        else:
+            n = 1 + (point - 5) * 5 + rng.randrange(5)
+        process = start(installed, n, *arguments, program=("-c", KILLED))
+        if point < 5:
+            assert killed.wait(60)
+            process.kill()
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL, (point, n)
+        assert locate.find("124M", weights) is None or is_right(weights), n
+        download.download("124M", weights, server.url)
+        assert is_right(weights), (point, n)
+
+
+def test_two_downloads_at_once(server, tmp_path, installed):
+    arguments = ("124M", "--weights", tmp_path, "--url", server.url)
+    processes = [start(installed, *arguments) for _ in range(4)]
+    results = [(*p.communicate(timeout=60), p.returncode) for p in processes]
+    assert any(status == 0 for *_, status in results)
+    for output, messages, status in results:
+        if status:
+            ends_in_words(status, messages, "another process is downloading")
+        else:
+            assert output == f"{tmp_path / '124M'}\n"
+    assert is_whole(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks the POSIX way")
+def test_a_lock_that_is_removed_is_no_lock(tmp_path):
+    """Whoever is done removes the directory, while others make it and lock it."""
+    holders, most, problems = [], [0], []
+
+    def come_and_go():
+        try:
+            for _ in range(500):
+                if file := lock.take(tmp_path / "part"):
+                    holders.append(file)
+                    most[0] = max(most[0], len(holders))
+                    time.sleep(0)
+                    holders.remove(file)
+                    shutil.rmtree(tmp_path / "part", ignore_errors=True)
+                    file.close()
+        except OSError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, problems) == ([1], [])
