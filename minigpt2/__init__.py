@@ -9,6 +9,8 @@
 To learn how it works, read model.py first.
 """
 
+import signal as _signal
+import sys as _sys
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -19,6 +21,11 @@ if _TYPE_CHECKING:
     from .gpt2 import GPT2
     from .model import Config
     from .tokenizer import Tokenizer
+
+# While python -m minigpt2… is still importing, Ctrl-C just ends it; see console.run.
+_ctrl_c = _signal.getsignal(_signal.SIGINT)
+if _sys.argv[0] == "-m" and _ctrl_c is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 __version__ = "0.1.0"
 

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import signal
 import sys
 import time
 import warnings
@@ -23,6 +24,8 @@ def run(main: Callable[[], None]) -> None:
     """Run a command and exit: with 130 after Ctrl-C, as shells have it, with 1 if the
     system fails (a full disk), and with 2 where `fail` has ended it."""
     try:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # see __init__.py
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
             if getattr(sys, name) is None:  # it was closed
                 setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115

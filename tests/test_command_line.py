@@ -315,3 +315,30 @@ def test_the_public_face():
         assert getattr(minigpt2, name).__name__ == name
     with pytest.raises(AttributeError, match="nonsense"):
         minigpt2.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("room", ["download", "score", "explain", "train", "tokenizer"])
+def test_ctrl_c_while_numpy_is_imported_ends_without_a_word(room):
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("there is no /proc to see what a process has imported")
+    process = start("--help", module=f"minigpt2.{room}")
+    seen = "numpy" if room != "tokenizer" else "_regex"
+    while process.poll() is None:
+        if seen in Path(f"/proc/{process.pid}/maps").read_text():
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (-signal.SIGINT, b"")
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(tiny):
+    """As of a job that a script has put into the background."""
+
+    def ignore():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = start(PROMPT, *TINY, "--max-tokens=300", preexec_fn=ignore)
+    process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
