@@ -111,7 +111,7 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
         config = Config(**checkpoint.hparams)
         if f"h{config.n_layer}/ln_1/g" in checkpoint.entries:
             raise ValueError(f"n_layer is {config.n_layer}, but there are more layers")
-    except (ValueError, RecursionError) as error:  # it cannot tell how deep a list is
+    except ValueError as error:
         problem = f"{checkpoint.hparams_path}: {error}"
         raise CheckpointError(
             f"{problem}; the file is damaged: fetch it again"
