@@ -13,6 +13,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,9 @@ def fetch(source: Source, directory: Path) -> Path:
                 with archive.open(name) as packed, open(whole, "wb") as file:
                     while block := packed.read(BLOCK):
                         file.write(block)
-        except (zipfile.BadZipFile, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, ValueError) as error:
             part.unlink()
+            whole.unlink(missing_ok=True)
             raise download.DownloadError(f"{source.url}: {error}") from None
         part.unlink()
         part = whole

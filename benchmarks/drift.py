@@ -156,25 +156,32 @@ def gain_table(gains: Array) -> list[list[float]]:
     return rows
 
 
-def picture(
-    gain_rows: list[list[float]], close_rows: list[list[float]], last: int
-) -> str:
-    """Both tables as an SVG: gains on the left scale, closeness on the right."""
-    middle = [(low + high) / 2 for low, high, *_ in gain_rows]
-    top = max(max(row[2], row[4]) for row in gain_rows)
+def picture(gain_rows: list[list[float]], close_rows: list[list[float]]) -> str:
+    """Both tables as an SVG, over the logarithm of the place: that of the gains on the
+    left scale, where a power of k is a straight line; closeness on the right."""
     none, another = (
-        [(x, row[i]) for x, row in zip(middle, gain_rows, strict=True)] for i in (2, 4)
+        [
+            (np.log2((row[0] + row[1]) / 2), np.log10(row[i]))
+            for row in gain_rows
+            if row[i] > 0
+        ]
+        for i in (2, 4)
     )
-    own, others = ([(row[2], row[i]) for row in close_rows] for i in (3, 4))
-    cosines = [y for _, y in own + others]
-    scale = min([0.0, *cosines]), max([0.0, *cosines])
-    curves = [
-        Curve("gain over no prompt, nats", "#999", none, (0, top)),
-        Curve("gain over another prompt, nats", "#06c", another, (0, top)),
-        Curve("closeness to the prompt", "#c22", own, scale, right=True),
-        Curve("to other prompts", "#e99", others, scale, right=True),
+    own, others = ([(np.log2(row[2]), row[i]) for row in close_rows] for i in (3, 4))
+    scales = [
+        [y for _, y in [(0, 0), *a, *b]] for a, b in ((none, another), (own, others))
     ]
-    return draw(curves, last, f"tokens after the prompt (of {last})")
+    left, right = ((min(scale), max(scale)) for scale in scales)
+    curves = [
+        Curve("log10 of the gain over no prompt, nats", "#999", none, left),
+        Curve("log10 of the gain over another prompt", "#06c", another, left),
+        Curve("closeness to the prompt", "#c22", own, right, right=True),
+        Curve("closeness to other prompts", "#e99", others, right, right=True),
+    ]
+    last = gain_rows[-1][1]
+    return draw(
+        curves, np.log2(last), f"tokens since the prompt, 1 to {last}, log scale"
+    )
 
 
 def main() -> None:
@@ -245,8 +252,8 @@ def main() -> None:
     for number, count, middle, mine, others in close_rows:
         print(f"| {number} | {count} | {middle:.0f} | {mine:.3f} | {others:.3f} |")
     if args.svg:
-        many = [row for row in close_rows if row[1] >= len(prompts)]
-        drawing = picture(gain_rows, many, length)
+        many = [row for row in close_rows if 4 * row[1] >= args.samples * len(prompts)]
+        drawing = picture(gain_rows, many)
         replace(args.svg, [drawing.encode()])
         notice(f"drawn: {args.svg}")
 
