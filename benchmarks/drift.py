@@ -198,6 +198,10 @@ def main() -> None:
     add("--seed", type=int, default=0)
     add("--svg", type=Path, metavar="FILE", help="draw a picture, too")
     args = parser.parse_args()
+    for name in "samples", "tokens":
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            fail(f"{name} is {value}, expected 1 or more")
     try:
         file = args.prompts
         texts = file.read_text(encoding="utf-8").splitlines() if file else PROMPTS
