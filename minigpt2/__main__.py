@@ -1,23 +1,20 @@
 """The command line: python -m minigpt2 "prompt"."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .console import Parser, fail, notice, read_text, run, utf8
-from .locate import EMBEDDED, RELEASED, find
+from .console import DEFAULT, Parser, fail, fetch, notice, read_text, run, utf8
+from .locate import EMBEDDED, RELEASED
 
 if TYPE_CHECKING:
     from .generate import Options
     from .gpt2 import GPT2
 
 # The other rooms are imported where they are used: --help does not wait for NumPy.
-
-DEFAULT = RELEASED[0]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -45,27 +42,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     version = f"minigpt2 {__version__}"
     add("--version", "show the version and exit", action="version", version=version)
     return parser.parse_args(argv)
-
-
-def fetch(model: str | None, weights: str | None) -> str:
-    """See that the model is there, and return its name: `tiny` if no model was asked for
-    and the default one can be had neither on this machine nor from the network."""
-    name = DEFAULT if model is None else model
-    if find(name, weights) is None:
-        from .download import DownloadError, download
-
-        try:
-            download(name, weights)
-        except (DownloadError, OSError) as error:
-            given = weights or os.environ.get("MINIGPT2_WEIGHTS")
-            if given and isinstance(error, OSError):  # it cannot be written
-                raise
-            if model is not None:
-                fail(f"{error}; the model {EMBEDDED} needs no network")
-            how = f"to get {name}, run: python -m minigpt2.download {name}"
-            notice(f"{error}; this is the small model {EMBEDDED}; {how}")
-            return EMBEDDED
-    return name
 
 
 def prompts(argument: str | None) -> Iterable[str]:

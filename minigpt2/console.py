@@ -1,4 +1,5 @@
-"""What all commands do alike: read a text, tell an error in one line, end quietly."""
+"""What all commands do alike: read a text, see that the model is there, tell an error in
+one line, end quietly."""
 
 import argparse
 import io
@@ -10,6 +11,9 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from .locate import EMBEDDED, RELEASED, find
+
+DEFAULT = RELEASED[0]
 MAX_LINE = 2000  # characters of a message
 
 
@@ -91,14 +95,44 @@ def read_text(argument: str | None) -> str:
         fail(f"standard input is not valid UTF-8 (byte {error.start})")
 
 
+def fetch(model: str | None, weights: str | None) -> str:
+    """See that the model is there, and return its name: `tiny` if no model was asked for
+    and the default one can be had neither on this machine nor from the network."""
+    name = DEFAULT if model is None else model
+    if find(name, weights) is None:
+        from .download import DownloadError, download
+
+        try:
+            download(name, weights)
+        except (DownloadError, OSError) as error:
+            given = weights or os.environ.get("MINIGPT2_WEIGHTS")
+            if given and isinstance(error, OSError):  # it cannot be written
+                raise
+            if model is not None:
+                fail(f"{error}; the model {EMBEDDED} needs no network")
+            how = f"to get {name}, run: python -m minigpt2.download {name}"
+            notice(f"{error}; this is the small model {EMBEDDED}; {how}")
+            return EMBEDDED
+    return name
+
+
 class Progress:
     """A line on standard error: how much is done, how fast, and the time left.
 
     On a terminal it is kept up to date; elsewhere it is written once, at the end.
+    `unit` is that of the figures shown, `size` how many bytes it has.
     """
 
-    def __init__(self, title: str, total: int, done: int = 0) -> None:
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        done: int = 0,
+        unit: str = "MB",
+        size: float = 1e6,
+    ) -> None:
         self.title, self.total, self.done = title, total, done
+        self.unit, self.size = unit, size
         self.start, self.at_start, self.shown = time.monotonic(), done, 0.0
 
     def add(self, size: int) -> None:
@@ -113,10 +147,12 @@ class Progress:
     def __str__(self) -> str:
         seconds = max(time.monotonic() - self.start, 1e-3)
         speed = (self.done - self.at_start) / seconds  # bytes a second
-        text = f"{self.title}: {self.done / 1e6:.1f} MB"
+        size, unit = self.size, self.unit
+        text = f"{self.title}: {self.done / size:.1f} {unit}"
         if self.total:
-            text += f" of {self.total / 1e6:.1f} MB, {100 * self.done // self.total} %"
-        text += f", {speed / 1e6:.1f} MB/s"
+            percent = 100 * self.done // self.total
+            text += f" of {self.total / size:.1f} {unit}, {percent} %"
+        text += f", {speed / size:.1f} {unit}/s"
         if self.done < self.total and speed:
             left = int((self.total - self.done) / speed)
             text += f", {left // 60}:{left % 60:02} left"

@@ -1,12 +1,58 @@
 """A log of losses → a drawing of the loss curve, as SVG."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 WIDTH, HEIGHT, MARGIN = 640, 360, 48
 LEFT, RIGHT, TOP, BOTTOM = MARGIN, WIDTH - MARGIN, MARGIN, HEIGHT - MARGIN
+
+
+@dataclass
+class Curve:
+    """Points (x, y) and what stands beside them: the values at the bottom and the top of
+    the drawing, by default its lowest and its highest, on the left or on the right."""
+
+    title: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+    scale: tuple[float, float] | None = None
+    right: bool = False
 
 
 def text(x: float, y: float, anchor: str, content: str, fill: str = "#000") -> str:
     place = f'x="{x}" y="{y}" text-anchor="{anchor}"'
     return f'<text {place} fill="{fill}">{content}</text>'
+
+
+def draw(curves: Sequence[Curve], last: float, x_title: str) -> str:
+    """Curves over x from 0 to `last`, each with its latest value: the text of an SVG."""
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
+    drawing = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        text(WIDTH / 2, HEIGHT - 10, "middle", x_title),
+    ]
+    for i, curve in enumerate(curves):
+        if not curve.points:
+            continue
+        values = [y for _, y in curve.points]
+        low, high = curve.scale or (min(values), max(values))
+        x_scale = (RIGHT - LEFT) / last
+        y_scale = (BOTTOM - TOP) / ((high - low) or 1)
+        path = " ".join(
+            f"{LEFT + x * x_scale:.1f},{BOTTOM - (y - low) * y_scale:.1f}"
+            for x, y in curve.points
+        )
+        line = f'fill="none" stroke="{curve.colour}" stroke-width="1.5"'
+        legend = f"{curve.title}: {values[-1]:.4g}"
+        x_label, anchor = (RIGHT + 6, "start") if curve.right else (LEFT - 6, "end")
+        drawing += [
+            f'<polyline points="{path}" {line}/>',
+            text(x_label, BOTTOM, anchor, f"{low:.3g}", curve.colour),
+            text(x_label, TOP, anchor, f"{high:.3g}", curve.colour),
+            text(WIDTH / 2, TOP + 16 * i, "middle", legend, curve.colour),
+        ]
+    return "\n".join([*drawing, "</svg>", ""])
 
 
 def loss_curve(log: list[dict[str, float]]) -> str:
@@ -18,33 +64,13 @@ def loss_curve(log: list[dict[str, float]]) -> str:
     validation on the right.
     """
     last = max([1.0, *(row["step"] for row in log)])
-    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
-    drawing = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        text(WIDTH / 2, HEIGHT - 10, "middle", f"step (of {last:.0f})"),
+    # no NaN is less than infinity
+    loss, valid = (
+        [(row["step"], row[key]) for row in log if row[key] < float("inf")]
+        for key in ("loss", "valid")
+    )
+    curves = [
+        Curve("training, nats per token", "#999", loss),
+        Curve("validation, bits per byte", "#c22", valid, right=True),
     ]
-    for key, title, colour, x_label, anchor, y_legend in (
-        ("loss", "training, nats per token", "#999", LEFT - 6, "end", TOP),
-        ("valid", "validation, bits per byte", "#c22", RIGHT + 6, "start", TOP + 16),
-    ):
-        # no NaN is less than infinity
-        points = [(row["step"], row[key]) for row in log if row[key] < float("inf")]
-        if not points:
-            continue
-        low, high = min(y for _, y in points), max(y for _, y in points)
-        x_scale = (RIGHT - LEFT) / last
-        y_scale = (BOTTOM - TOP) / ((high - low) or 1)
-        path = " ".join(
-            f"{LEFT + x * x_scale:.1f},{BOTTOM - (y - low) * y_scale:.1f}"
-            for x, y in points
-        )
-        line = f'fill="none" stroke="{colour}" stroke-width="1.5"'
-        legend = f"{title}: {points[-1][1]:.4g}"
-        drawing += [
-            f'<polyline points="{path}" {line}/>',
-            text(x_label, BOTTOM, anchor, f"{low:.3g}", colour),
-            text(x_label, TOP, anchor, f"{high:.3g}", colour),
-            text(WIDTH / 2, y_legend, "middle", legend, colour),
-        ]
-    return "\n".join([*drawing, "</svg>", ""])
+    return draw(curves, last, f"step (of {last:.0f})")

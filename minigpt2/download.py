@@ -74,7 +74,7 @@ def download(
     url = (url or os.environ.get("MINIGPT2_URL") or OPENAI).rstrip("/")
     final = locate.download_directory(weights) / name
     part = final.with_name(f"{name}.part")
-    _reach(url)
+    reach(url)
     mine = lock.take(part)
     if mine is None:
         raise DownloadError(f"another process is downloading to {part}")
@@ -84,7 +84,7 @@ def download(
                 return there
             notice(f"downloading {name} from {url} to {final}")
             for file in FILES:
-                _fetch(f"{url}/{name}/{file}", part / file)
+                fetch(f"{url}/{name}/{file}", part / file)
             _move(part, final, url)
         finally:
             if not any((part / file).exists() for file in FILES):
@@ -129,7 +129,7 @@ def verify(directory: Path) -> None:
             progress.close()
 
 
-def _reach(url: str) -> None:
+def reach(url: str) -> None:
     """Raise DownloadError unless the server gives some answer within OFFLINE_AFTER seconds.
 
     It is asked in a thread, because the look-up of its name knows no time limit.
@@ -152,8 +152,13 @@ def _reach(url: str) -> None:
         raise DownloadError(f"cannot reach {url}: {problem[0]}")
 
 
-def _fetch(url: str, path: Path) -> None:
-    """Fetch one file; give up when ATTEMPTS tries in a row have brought nothing new."""
+def fetch(url: str, path: Path) -> None:
+    """Fetch one file, and go on where an earlier try stopped; give up when ATTEMPTS tries
+    in a row have brought nothing new. The server's ETag stays beside it, as `.etag`.
+
+    Raises DownloadError if the server does not give it, OSError if the disk does not
+    take it.
+    """
     failures = most = 0
     while True:
         before = path.stat().st_size if path.exists() else 0

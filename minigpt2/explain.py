@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import model
-from .console import Parser, fail, read_text, run, utf8
+from .console import Parser, fail, fetch, read_text, run, utf8
 from .gpt2 import GPT2
 from .model import Array, Cache, Config
 from .sampling import Sampling
@@ -222,7 +222,6 @@ def page(data: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     from . import load
-    from .__main__ import fetch
     from .checkpoint import CheckpointError
     from .save import replace
 

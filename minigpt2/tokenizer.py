@@ -25,6 +25,7 @@ PIECE = regex.compile(
     r"""'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 )
 WORD_END = regex.compile(r"\S(?=\s)")
+LAST_WORD_END = regex.compile(r"(?r)\S(?=\s)")
 BLOCK = 1 << 14  # characters
 CHUNK = 32  # bytes: longer pieces are rare, and merged a chunk at a time
 CACHED_PIECES = 1 << 16  # of at most CHUNK bytes: some 30 MB
@@ -114,6 +115,18 @@ class Tokenizer:
                 piece_ids = self._encode_piece(piece)
             ids += piece_ids
         return ids
+
+    def encode_parts(self, parts: Iterable[str]) -> Iterator[list[int]]:
+        """The ids of a text that comes in parts, a list after the other: those of the
+        whole, in little memory. What follows the last word's end waits for the next part.
+        """
+        held = ""
+        for part in parts:
+            held += part
+            if border := LAST_WORD_END.search(held):
+                yield self.encode(held[: border.end()])
+                held = held[border.end() :]
+        yield self.encode(held)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Token ids → text; what is not UTF-8 becomes U+FFFD.

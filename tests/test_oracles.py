@@ -1,5 +1,6 @@
 """Logits equal transformers' on checkpoints that transformers and TensorFlow wrote."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -13,11 +14,14 @@ import numpy as np
 import pytest
 
 import minigpt2
+from minigpt2 import score
 from minigpt2.checkpoint import Checkpoint
-from minigpt2.model import Config, shapes
+from minigpt2.model import Config, nest, shapes
 
 TINY = Path(__file__).parent.parent / "weights" / "tiny"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 TOLERANCE = 1e-4  # of 1 + |logit|
+LOSS_TOLERANCE = 1e-4  # nats
 SHAPES = {
     "124M": Config(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12),
     "355M": Config(n_vocab=50257, n_ctx=1024, n_embd=1024, n_head=16, n_layer=24),
@@ -260,3 +264,78 @@ def check_released_shape(size, directory, arrays, version, torch, transformers):
         assert np.array_equal(tensors[name], array.reshape(tensors[name].shape)), name
     oracle = transformers_model(torch, transformers, config, arrays)
     assert_same_logits(size, gpt2, oracle, torch, LENGTHS)
+
+
+def transformers_losses(oracle, torch, tokens, size, stride):
+    """The losses, float64, of sliding windows as transformers' documentation has them:
+    of each window the tokens that the one before did not hold."""
+    losses, end_before = [], 0
+    for begin in range(0, len(tokens), stride):
+        end = min(begin + size, len(tokens))
+        window = torch.tensor(np.asarray(tokens)[None, begin:end])
+        new = min(end - end_before, end - begin - 1)  # the first one of all is given
+        with torch.no_grad():
+            logits = oracle(window).logits[0, :-1].double()
+        loss = torch.nn.functional.cross_entropy(
+            logits, window[0, 1:], reduction="none"
+        )
+        losses.append(loss[len(loss) - new :].numpy())
+        end_before = end
+        if end == len(tokens):
+            break
+    return np.concatenate(losses)
+
+
+@pytest.mark.parametrize("stride", [256, 128, 100])
+def test_losses_of_the_same_windows_on_tiny(torch, transformers, tmp_path, stride):
+    """What benchmarks/zero_shot.py sums up, and score.py with it."""
+    sys.path.insert(0, str(BENCHMARKS))
+    corpora, zero_shot = map(importlib.import_module, ("corpora", "zero_shot"))
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
+    gpt2 = minigpt2.load(TINY)
+    path = tmp_path / "text8"
+    path.write_text("there was once a king whose only daughter lay under a spell " * 60)
+    tokens = gpt2.tokenizer.encode(path.read_text())
+    reading = "plain" if stride == 256 else "sliding"
+    items = zero_shot.items(gpt2, "text8", reading, path, corpora.Read(), stride=stride)
+    ours = [zero_shot.measure(gpt2, "text8", *item) for item in items]
+    theirs = transformers_losses(oracle.eval(), torch, tokens, 256, stride)
+    assert sum(sums["tokens"] for sums in ours) == len(theirs) > 600
+    mean = -sum(sums["log_p"] for sums in ours) / len(theirs)
+    print(f"stride {stride}: mean loss {mean:.6f}, transformers' {theirs.mean():.6f}")
+    assert abs(mean - theirs.mean()) < LOSS_TOLERANCE
+    if reading == "sliding":
+        scores = score.log_probabilities(gpt2.params, gpt2.config, tokens, stride)
+        assert np.abs(-scores - theirs).max() < LOSS_TOLERANCE
+
+
+def test_losses_of_the_same_windows_at_the_shape_of_124m(torch, transformers):
+    config = SHAPES["124M"]
+    arrays = dict(released_shape_arrays(config))
+    oracle = transformers_model(torch, transformers, config, arrays)
+    params = nest({k: a[0] if a.ndim == 3 else a for k, a in arrays.items()})
+    tokens = random_tokens(config, 1500)
+    ours = -score.log_probabilities(params, config, tokens)
+    theirs = transformers_losses(oracle, torch, tokens, 1024, 512)
+    print(
+        f"124M: max |difference| {np.abs(ours - theirs).max():.2e} of {theirs.max():.1f}"
+    )
+    assert np.abs(ours - theirs).max() < LOSS_TOLERANCE
+
+
+def test_the_gain_of_a_prompt_is_that_of_transformers(torch, transformers):
+    """What benchmarks/drift.py measures."""
+    sys.path.insert(0, str(BENCHMARKS))
+    drift = importlib.import_module("drift")
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
+    gpt2 = minigpt2.load(TINY)
+    prompt, instead = gpt2.tokenizer.encode(drift.PROMPTS[0]), [gpt2.tokenizer.eot]
+    texts = drift.continue_all(gpt2, prompt, 100, 3, 40, (0, 0))
+    gains = drift.gain(gpt2, prompt, instead, texts)
+    for text, ours in zip(texts, gains, strict=True):
+        after, without = (
+            transformers_losses(oracle.eval(), torch, [*context, *text], 256, 256)
+            for context in (prompt, instead)
+        )
+        theirs = without - after[len(prompt) - 1 :]
+        assert np.abs(ours - theirs).max() < LOSS_TOLERANCE

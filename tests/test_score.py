@@ -1,12 +1,24 @@
 """Log-probabilities are those of the logits, each token in the window said."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from minigpt2.score import log_probabilities
+from minigpt2 import locate
+from minigpt2.score import log_probabilities, score, windows
+
+EXCERPT = (
+    "There was once a poor woodcutter, who lived with his wife and his two children "
+    "near a great forest. They had little to eat, and when a famine came upon the land "
+    "they could no longer get their daily bread.\n\nOne night, as he lay in his bed, he "
+    "sighed, and said to his wife: ‘What is to become of us? How are we to feed our "
+    "children?’ The two children had been so hungry that they could not sleep.\n\n"
+) * 3
 
 
 def log_softmax(logits):
@@ -48,9 +60,58 @@ def test_the_embedded_model_has_learnt_to_write(tiny):
     assert -tiny.score(text).sum() / np.log(2) / len(text) < 1.6
 
 
-def command(*arguments, text=None):
+def test_windows_score_each_token_once_with_at_least_the_context_left_over():
+    """However the tokens come in parts: windows of 40, each beginning 7 further on."""
+    for length in 1, 2, 39, 40, 41, 47, 200:
+        tokens = np.arange(length)
+        cut = [(w.tolist(), first) for w, first in windows([tokens], 40, 7)]
+        for parts in np.split(tokens, [length // 3, length // 2]), tokens[:, None]:
+            assert [(w.tolist(), first) for w, first in windows(parts, 40, 7)] == cut
+        scored = [i for window, first in cut for i in window[first:]]
+        assert scored == list(range(1, length))
+        assert all(len(window) <= 40 for window, _ in cut)
+        assert all(first >= 33 for _, first in cut[1:])
+
+
+@pytest.mark.parametrize("stride", [-1, 40, 41])
+def test_strides_out_of_range(stride):
+    with pytest.raises(ValueError, match=f"stride is {stride}, expected 1 to 39"):
+        list(windows([[1, 2]], 40, stride))
+
+
+def test_a_smaller_stride_gives_more_context(tiny):
+    text = tiny.tokenizer.encode(EXCERPT)
+    model = tiny.params, tiny.config
+    scores = {
+        stride: log_probabilities(*model, text, stride) for stride in (1, None, 255)
+    }
+    assert {s.shape for s in scores.values()} == {(len(text) - 1,)}
+    assert scores[1].sum() > scores[None].sum() > scores[255].sum()
+    i = len(text) - 1
+    expected = log_softmax(tiny.logits(text[i - 255 : i]))[-1, text[i]]
+    assert abs(scores[1][-1] - expected) < 1e-5
+
+
+def test_a_batch_is_scored_as_its_rows_are(small):
+    tokens = np.random.default_rng(0).integers(0, 1000, (3, 40))
+    log_p, likeliest = score(small.params, small.config, tokens, 5)
+    assert log_p.shape == likeliest.shape == (3, 35)
+    for row in range(3):
+        logits = small.logits(tokens[row, :-1])
+        expected = log_softmax(logits)[np.arange(4, 39), tokens[row, 5:]]
+        assert np.abs(log_p[row] - expected).max() < 1e-5
+        assert (likeliest[row] == logits[4:].argmax(-1)).all()
+
+
+def test_logits_that_are_not_finite(small):
+    params = small.params | {"ln_f": {"g": np.full(24, np.nan), "b": np.zeros(24)}}
+    with pytest.raises(FloatingPointError, match="not finite"):
+        log_probabilities(params, small.config, [1, 2, 3])
+
+
+def command(*arguments, text=None, env=None):
     line = [sys.executable, "-m", "minigpt2.score", *arguments]
-    done = subprocess.run(line, input=text, capture_output=True, check=False)
+    done = subprocess.run(line, input=text, capture_output=True, check=False, env=env)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -62,8 +123,78 @@ def test_the_command_counts_from_end_of_text(tiny, tmp_path):
     expected = f"{n} tokens, perplexity {2 ** (bits / n):.2f}\n"
     expected += f"{30 * 32} bytes, {bits / 960:.4f} bits per byte\n"
     (tmp_path / "text").write_bytes(text.encode())
-    assert command(str(tmp_path / "text"), "--model=tiny") == (0, expected, "")
-    assert command("--model=tiny", text=text.encode()) == (0, expected, "")
+    arguments = "--model=tiny", "--top=0"
+    assert command(str(tmp_path / "text"), *arguments) == (0, expected, "")
+    assert command(*arguments, text=text.encode()) == (0, expected, "")
+
+
+def test_the_most_surprising_places(tiny):
+    """A word from elsewhere, at the end of the first window, in its line, with what
+    stands around it there and in the next window."""
+    model = tiny.params, tiny.config
+    ids = [tiny.tokenizer.eot, *tiny.tokenizer.encode(EXCERPT)]
+    word = tiny.tokenizer.encode(" Encyclopaedia")[0]
+    ids[254] = word
+    text = tiny.tokenizer.decode(ids[1:])
+    status, out, err = command("--model=tiny", "--json", "--top=3", text=text.encode())
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    scores = log_probabilities(*model, [ids[0], *tiny.tokenizer.encode(text)])
+    assert found["tokens"] == len(scores)
+    assert found["bytes"] == len(text.encode())
+    assert abs(found["log_probability"] - scores.sum()) < 1e-6
+    assert abs(found["perplexity"] - np.exp(-scores.mean())) < 1e-6
+    bits = [place["bits"] for place in found["most_surprising"]]
+    assert np.allclose(bits, np.sort(-scores / np.log(2))[::-1][:3])
+    (place,) = (p for p in found["most_surprising"] if p["text"] == " En")
+    before = tiny.tokenizer.decode(ids[1:254])
+    assert place["byte"] == len(before.encode())
+    assert place["line"] == before.count("\n") + 1 > 1
+    shown = [tiny.tokenizer.decode(ids[a:b]) for a, b in ((238, 254), (255, 263))]
+    assert [place["before"], place["after"]] == [s.replace("\n", "\\n") for s in shown]
+    likeliest = int(tiny.logits(ids[:254])[-1].argmax())
+    expected = tiny.tokenizer.decode([likeliest]).replace("\n", "\\n")
+    assert place["likeliest"] == expected
+    _, out, _ = command("--model=tiny", "--top=3", text=text.encode())
+    line = f"line {place['line']}: {place['before']}[ En]{place['after']} → ["
+    assert line in out
+    assert len(out.splitlines()) == 7
+
+
+def test_parts_of_characters_and_controls_are_escaped(tiny):
+    out = command("--model=tiny", "--top=99", text="\x1b[1m漢\r\n".encode())[1]
+    assert "\x1b" not in out
+    assert "[\\xe6]" in out
+    assert "\\x1b" in out
+
+
+def test_without_a_network_the_embedded_model_scores():
+    if locate.find("124M"):
+        pytest.skip("the default model is there, so nothing has to be downloaded")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        env = os.environ | {"MINIGPT2_URL": nobody}
+        expected = command("--model=tiny", text=b"The king")[1]
+        status, out, err = command(text=b"The king", env=env)
+        assert (status, out, err.count("\n")) == (0, expected, 1)
+        for word in nobody, "tiny", "python -m minigpt2.download 124M":
+            assert word in err
+        status, out, err = command("--model=124M", text=b"The king", env=env)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--stride=0", "stride is 0, expected 1 or more"),
+        ("--stride=256", "stride is 256, expected 1 to 255"),
+        ("--top=-1", "top is -1, expected 0 or more"),
+    ],
+)
+def test_options_out_of_range(argument, line):
+    status, out, err = command("--model=tiny", argument, text=b"The king")
+    assert (status, out, err) == (2, "", f"minigpt2: {line}\n")
 
 
 @pytest.mark.parametrize(

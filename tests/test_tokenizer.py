@@ -387,6 +387,15 @@ def test_pieces_do_not_depend_on_the_size_of_a_block(monkeypatch, block):
 # The cache ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_a_text_in_parts_has_the_ids_of_the_whole(gpt2, size):
+    for text, ids in GOLDENS:
+        parts = (text[i : i + size] for i in range(0, len(text), size))
+        assert [i for some in gpt2.encode_parts(parts) for i in some] == ids
+    lists = gpt2.encode_parts(["a first ", " part, ", "a second part"])
+    assert len([some for some in lists if some]) == 4  # they come before the end
+
+
 def test_ids_do_not_depend_on_what_was_encoded_before():
     warm = Tokenizer.from_file(n_vocab=4096)
     texts = [text for text, _ in GOLDENS]
@@ -762,7 +771,7 @@ def test_ids_equal_tiktokens_on_generated_texts(gpt2, tiktoken_ids):
         c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in unwritten
     ]
     count = characters = 0
-    for text in random_texts(int(os.environ.get("TEXTS", 120_000)), 3, assigned):
+    for text in random_texts(int(os.environ.get("TEXTS", "120000")), 3, assigned):
         assert gpt2.encode(text) == tiktoken_ids(text), ascii(text)
         assert gpt2.decode(gpt2.encode(text)) == text
         count += 1

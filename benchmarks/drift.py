@@ -1,0 +1,266 @@
+"""How far a text wanders from its prompt.
+
+    python benchmarks/drift.py [--model 124M] [--prompts FILE] [--svg drift.svg]
+
+Each prompt is continued at temperature 1 among the --top-k likeliest, in --samples ways,
+as far as the context window goes. Then, token by token and paragraph by paragraph:
+
+gain    How much the prompt still matters k tokens later: the log-probability of the k-th
+        token of the continuation given the prompt and the continuation so far, less that
+        without the prompt: given `<|endoftext|>` ("than none") or another prompt, cut or
+        repeated to the same length, so that all positions are the same ("than another").
+        In nats, as a mean over all continuations, ± its standard error between prompts.
+        With --top-k 0 the tokens come from the model's own distribution, and the
+        expectation of the gain is the divergence KL(with ‖ without): it is never negative.
+
+close   How close each paragraph stays to its prompt: the cosine between their vectors.
+        The vector of a text is the mean, over its tokens, of the residual stream after
+        half of the blocks, when the text is read alone after `<|endoftext|>`. The mean of
+        all prompts, or of all paragraphs, is taken off, and each dimension is divided by
+        its standard deviation, because a few of GPT-2's are far larger than the others.
+        The baseline is the mean cosine with the other prompts' vectors. A paragraph is
+        what blank lines separate, or line breaks where there are none; with --paragraph N
+        it is N tokens.
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+import minigpt2
+from minigpt2.checkpoint import CheckpointError
+from minigpt2.console import Progress, fail, fetch, notice, run
+from minigpt2.curve import Curve, draw
+from minigpt2.download import DownloadError
+from minigpt2.generate import generate_tokens
+from minigpt2.model import Array, Cache, blocks
+from minigpt2.sampling import Sampling
+from minigpt2.save import replace
+from minigpt2.score import score
+
+PROMPTS = (
+    "Once upon a time there was a king who had three daughters, and the youngest",
+    "The old sailor sat down by the fire and began to tell of the great storm",
+    "In the middle of the forest stood a little house, in which there lived a witch",
+    "The dragon had slept in his cave for a hundred years upon a heap of gold",
+    "A poor tailor was sewing a coat when he heard somebody knock at the window",
+    "The bear said to the fox that winter was coming and that he must find a den",
+    "On the day of the wedding the prince rode to the castle on a white horse",
+    "The boy climbed the mountain to bring back the water that would heal his mother",
+    "The miller had an ass which had carried sacks of corn to the mill for years",
+    "There was no bread left in the house, and the children were crying with hunger",
+    "The frog came up out of the well with the golden ball in his wide mouth",
+    "Three soldiers came home from the war, and in their pockets was not a penny",
+    "The queen looked into the mirror every morning and asked it the same question",
+    "An eagle seized the hen and flew with her over the sea to a rocky island",
+    "The giant laughed so loud that the apples fell from all the trees in the garden",
+    "When the ship was about to sink, the fisherman saw a light upon the shore",
+)
+Paragraph = tuple[float, list[int]]  # where its middle is, and its tokens
+
+
+def continue_all(
+    gpt2: minigpt2.GPT2,
+    prompt: Sequence[int],
+    length: int,
+    samples: int,
+    top_k: int,
+    seed: tuple[int, int],
+) -> Array:  # (samples, length)
+    """The tokens that follow a prompt, in several ways at a time, seeded."""
+    seeds = np.random.SeedSequence(seed).spawn(samples)
+    rngs = [np.random.default_rng(each) for each in seeds]
+    sampling = Sampling(1.0, top_k or None)
+    steps = generate_tokens(gpt2.params, gpt2.config, prompt, sampling, rngs)
+    return np.stack(list(islice(steps, length)), axis=1)
+
+
+def gain(
+    gpt2: minigpt2.GPT2,
+    prompt: Sequence[int],
+    instead: Sequence[int],
+    texts: Array,
+) -> Array:  # (samples, length) of texts → (samples, length)
+    """How much likelier each token of texts (samples, length) is after `prompt` than
+    after `instead`, in nats."""
+    log_p = []
+    for context in prompt, instead:
+        before = np.repeat([context], len(texts), axis=0)
+        tokens = np.concatenate([before, texts], axis=1)
+        log_p.append(score(gpt2.params, gpt2.config, tokens, len(context))[0])
+    return log_p[0] - log_p[1]
+
+
+def vector(gpt2: minigpt2.GPT2, tokens: Sequence[int]) -> Array:  # (T,) → (C,)
+    """The mean over tokens of the residual stream after half of the blocks."""
+    read = np.array([[gpt2.tokenizer.eot, *tokens][: gpt2.config.n_ctx]])
+    cache = Cache(gpt2.config, n_ctx=read.shape[1])
+    half = max(1, gpt2.config.n_layer // 2)
+    *_, x = islice(blocks(gpt2.params, read, cache.kv, 0), half)
+    return x[0, 1:].mean(axis=0)
+
+
+def paragraphs(gpt2: minigpt2.GPT2, tokens: list[int], size: int) -> list[Paragraph]:
+    """A continuation in paragraphs, of which each has at least four tokens. The last
+    is left out unless it is the only one: the end of the window cut it off."""
+    if size:
+        starts = range(0, len(tokens) - size + 1, size)
+        return [(i + size / 2, tokens[i : i + size]) for i in starts]
+    raw = [gpt2.tokenizer.decode_bytes([token]) for token in tokens]
+    text = b"".join(raw)
+    separator = b"\n\n" if b"\n\n" in text else b"\n"
+    ends = np.cumsum([len(part) for part in raw])  # of each token, in bytes
+    parts = text.split(separator)
+    found, byte = [], 0
+    for part in parts[:-1] or parts:
+        first, last = np.searchsorted(ends, [byte, byte + len(part)], side="right")
+        byte += len(part) + len(separator)
+        if last - first >= 4:
+            found.append((float(first + last) / 2, tokens[first:last]))
+    return found
+
+
+def closeness(prompts: Array, own: Array, texts: Array) -> tuple[Array, Array]:
+    """The cosine of each text with its own prompt, and the mean of those with the other
+    prompts: 2 × (n,).
+
+    prompts (P, C) and texts (n, C) are vectors; own, int (n,), says whose each text is.
+    """
+
+    def unit(x: Array) -> Array:
+        x = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-6)
+        return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+
+    cosines = unit(texts) @ unit(prompts).T  # (n, P)
+    mine = cosines[np.arange(len(texts)), own]
+    return mine, (cosines.sum(axis=1) - mine) / (len(prompts) - 1)
+
+
+def ranges(length: int) -> list[tuple[int, int]]:
+    """1 … length in ranges that double: (1, 1), (2, 3), (4, 7), …"""
+    return [(1 << i, min((2 << i) - 1, length)) for i in range(length.bit_length())]
+
+
+def gain_table(gains: Array) -> list[list[float]]:
+    """Of gains (2, P, length), for each range of k: its ends, and the mean and its
+    standard error between prompts, for each of the two."""
+    rows = []
+    for low, high in ranges(gains.shape[2]):
+        each = gains[:, :, low - 1 : high].mean(axis=2)  # (2, P)
+        error = each.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
+        (none, another), (none_error, another_error) = each.mean(axis=1), error
+        rows.append([low, high, none, none_error, another, another_error])
+    return rows
+
+
+def picture(gain_rows: list[list[float]], close_rows: list[list[float]]) -> str:
+    """Both tables as an SVG, over the logarithm of the place: that of the gains on the
+    left scale, where a power of k is a straight line; closeness on the right."""
+    none, another = (
+        [
+            (np.log2((row[0] + row[1]) / 2), np.log10(row[i]))
+            for row in gain_rows
+            if row[i] > 0
+        ]
+        for i in (2, 4)
+    )
+    own, others = ([(np.log2(row[2]), row[i]) for row in close_rows] for i in (3, 4))
+    scales = [
+        [y for _, y in [(0, 0), *a, *b]] for a, b in ((none, another), (own, others))
+    ]
+    left, right = ((min(scale), max(scale)) for scale in scales)
+    curves = [
+        Curve("log10 of the gain over no prompt, nats", "#999", none, left),
+        Curve("log10 of the gain over another prompt", "#06c", another, left),
+        Curve("closeness to the prompt", "#c22", own, right, right=True),
+        Curve("closeness to other prompts", "#e99", others, right, right=True),
+    ]
+    last = gain_rows[-1][1]
+    return draw(
+        curves, np.log2(last), f"tokens since the prompt, 1 to {last}, log scale"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--model", help="as for minigpt2 (default 124M)")
+    add("--weights", metavar="DIR", help="where models live")
+    add("--prompts", type=Path, metavar="FILE", help="one a line, at least two")
+    add("--limit", type=int, metavar="N", help="only the first N prompts")
+    add("--samples", type=int, default=4, help="texts for each prompt (default 4)")
+    add("--tokens", type=int, help="of each text (default: as the window allows)")
+    add("--paragraph", type=int, default=0, metavar="N", help="of N tokens each")
+    add("--top-k", type=int, default=40, help="default 40; 0: all")
+    add("--seed", type=int, default=0)
+    add("--svg", type=Path, metavar="FILE", help="draw a picture, too")
+    args = parser.parse_args()
+    for name in "samples", "tokens":
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            fail(f"{name} is {value}, expected 1 or more")
+    try:
+        file = args.prompts
+        texts = file.read_text(encoding="utf-8").splitlines() if file else PROMPTS
+        gpt2 = minigpt2.load(fetch(args.model, args.weights), args.weights)
+        encode = gpt2.tokenizer.encode
+        prompts = [encode(text) for text in texts if text.strip()][: args.limit]
+        if len(prompts) < 2:
+            fail("at least two prompts are needed")
+        length = gpt2.config.n_ctx + 1 - max(map(len, prompts))
+        length = min(length, args.tokens or length)
+        if length < 1:
+            fail(f"a prompt fills the window of {gpt2.config.n_ctx} tokens")
+        gains, found = [], []  # found: prompt, number and middle of a paragraph; vector
+        progress = Progress("prompts", len(prompts), unit="prompts", size=1)
+        for p, prompt in enumerate(prompts):
+            settings = length, args.samples, args.top_k, (args.seed, p)
+            tokens = continue_all(gpt2, prompt, *settings)
+            another = np.resize(prompts[p - 1], len(prompt)).tolist()
+            gains.append(
+                [
+                    gain(gpt2, prompt, instead, tokens).mean(axis=0)
+                    for instead in ([gpt2.tokenizer.eot], another)
+                ]
+            )
+            for text in tokens.tolist():
+                numbered = enumerate(paragraphs(gpt2, text, args.paragraph), start=1)
+                for number, (middle, part) in numbered:
+                    found.append((p, number, middle, vector(gpt2, part)))
+            progress.add(1)
+        progress.close()
+    except (CheckpointError, DownloadError, FloatingPointError, ValueError) as error:
+        fail(error)
+
+    gain_rows = gain_table(np.array(gains).swapaxes(0, 1))
+    print("| tokens later | gain over no prompt | ± | gain over another | ± |")
+    print("|---|" + "---:|" * 4)
+    for low, high, *values in gain_rows:
+        cells = " | ".join(f"{value:.3f}" for value in values)
+        print(f"| {low} to {high} | {cells} |")
+
+    close_rows = []
+    if found:
+        own, numbers, middles, vectors = map(np.array, zip(*found, strict=True))
+        prompt_vectors = np.array([vector(gpt2, prompt) for prompt in prompts])
+        cosines = closeness(prompt_vectors, own, vectors)
+        for number in sorted(set(numbers)):
+            some = numbers == number
+            means = [x[some].mean() for x in (middles, *cosines)]
+            close_rows.append([number, some.sum(), *means])
+    print("\n| paragraph | texts | its middle | close to its prompt | to others |")
+    print("|---|" + "---:|" * 4)
+    for number, count, middle, mine, others in close_rows:
+        print(f"| {number} | {count} | {middle:.0f} | {mine:.3f} | {others:.3f} |")
+    if args.svg:
+        many = [row for row in close_rows if 4 * row[1] >= args.samples * len(prompts)]
+        drawing = picture(gain_rows, many)
+        replace(args.svg, [drawing.encode()])
+        notice(f"drawn: {args.svg}")
+
+
+if __name__ == "__main__":
+    run(main)
