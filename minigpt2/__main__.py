@@ -65,25 +65,37 @@ def ask() -> Iterator[str]:
 
 def write(gpt2: "GPT2", prompt: str, options: "Options") -> str:
     """Write all samples, the first one as it comes, and return how fast it went."""
-    from .generate import generate_text
+    from .generate import SAMPLES_AT_ONCE, generate_text
 
+    texts: dict[int, str] = {}  # of the samples that come together with another
+
+    def end(samples: range) -> None:
+        for i in samples:
+            print("<|endoftext|>\n" + texts.pop(i, "") if i else "")
+
+    written = count = 0
+    together = min(SAMPLES_AT_ONCE, options.samples)
+    start = first = step = last = time.perf_counter()
     model = gpt2.params, gpt2.config, gpt2.tokenizer
-    texts = [""] * options.samples
-    times = [time.perf_counter()]
     for i, text in generate_text(*model, prompt, options):
-        times.append(time.perf_counter())
-        texts[i] += text
+        count, last = count + 1, time.perf_counter()
+        if count == 1:
+            first = last
+        if count == together:
+            step = last
+        if i - written >= SAMPLES_AT_ONCE:  # those before are whole
+            end(range(written, i))
+            written = i
         if i == 0:
             print(text, end="", flush=True)
-    print()
-    for text in texts[1:]:
-        print("<|endoftext|>", text, sep="\n")
-    later = len(times) - 1 - options.samples  # tokens after the first of each sample
-    if later < 1:
-        return f"{len(times) - 1} tokens in {times[-1] - times[0]:.3f} s"
-    speed = later / (times[-1] - times[options.samples])
-    first = times[1] - times[0]
-    return f"first token after {first:.3f} s, then {later} at {speed:.1f} tokens/s"
+        else:
+            texts[i] = texts.get(i, "") + text
+    end(range(written, options.samples))
+    if count <= together:
+        return f"{count} tokens in {last - start:.3f} s"
+    speed = (count - together) / (last - step)
+    later = f"then {count - together} at {speed:.1f} tokens/s"
+    return f"first token after {first - start:.3f} s, {later}"
 
 
 def main(argv: list[str] | None = None) -> None:

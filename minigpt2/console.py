@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from .locate import EMBEDDED, RELEASED, find
@@ -114,6 +115,17 @@ def fetch(model: str | None, weights: str | None) -> str:
             notice(f"{error}; this is the small model {EMBEDDED}; {how}")
             return EMBEDDED
     return name
+
+
+def read_file(path: Path) -> str:
+    """The text in a file. Raises ValueError, with its name, if it is missing or not
+    valid UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 (byte {error.start})") from None
 
 
 class Progress:

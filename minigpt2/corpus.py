@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .console import read_file
 from .model import Array
 from .tokenizer import Tokenizer
 
@@ -21,13 +22,7 @@ def read_tokens(paths: list[Path], tokenizer: Tokenizer) -> Array:  # int32 (tok
         if not files:
             raise ValueError(f"{path}: no .txt file in this directory")
         for file in files:
-            try:
-                text = file.read_bytes().decode()
-            except OSError as error:
-                raise ValueError(f"{file}: {error.strerror}") from None
-            except UnicodeDecodeError as error:
-                problem = f"{file}: not valid UTF-8 (byte {error.start})"
-                raise ValueError(problem) from None
+            text = read_file(file)
             if text.strip():
                 ids = [tokenizer.eot, *tokenizer.encode(text)]
                 tokens.append(np.array(ids, np.int32))

@@ -13,6 +13,8 @@ from .model import Array, Cache, Config, Params, forward, unembed
 from .sampling import Sampling
 from .tokenizer import Tokenizer
 
+SAMPLES_AT_ONCE = 16
+
 
 @dataclass(frozen=True)
 class Options:
@@ -143,20 +145,25 @@ def generate_text(
 
     An empty prompt stands for `<|endoftext|>`, after which the model begins a text of its
     own. Of a prompt longer than the context window, the end is read, with a warning.
+    SAMPLES_AT_ONCE are generated together, then the next ones: memory stays bounded.
     """
     tokens = tokenizer.encode(prompt) or [tokenizer.eot]
     if len(tokens) > config.n_ctx:
         read = f"the model reads its last {config.n_ctx}"
         warnings.warn(f"the prompt has {len(tokens)} tokens, {read}", stacklevel=2)
         tokens = tokens[-config.n_ctx :]
-    seeds = np.random.SeedSequence(options.seed).spawn(options.samples)
-    rngs = [np.random.default_rng(seed) for seed in seeds]
-    streams = [TextStream(tokenizer, options.stops()) for _ in rngs]
-    steps = generate_tokens(params, config, tokens, options.sampling(), rngs)
-    for left, step in zip(reversed(range(options.max_tokens)), steps):
-        for i, (stream, token) in enumerate(zip(streams, step.tolist(), strict=True)):
-            if not stream.ended:
-                text = stream.feed(token)
-                yield i, text if left else text + stream.close()
-        if all(stream.ended for stream in streams):
-            return
+    sampling, root = options.sampling(), np.random.SeedSequence(options.seed)
+    for first in range(0, options.samples, SAMPLES_AT_ONCE):
+        seeds = root.spawn(min(SAMPLES_AT_ONCE, options.samples - first))
+        rngs = [np.random.default_rng(seed) for seed in seeds]
+        streams = [TextStream(tokenizer, options.stops()) for _ in rngs]
+        steps = generate_tokens(params, config, tokens, sampling, rngs)
+        for left, step in zip(reversed(range(options.max_tokens)), steps):
+            for i, (stream, token) in enumerate(
+                zip(streams, step.tolist(), strict=True)
+            ):
+                if not stream.ended:
+                    text = stream.feed(token)
+                    yield first + i, text if left else text + stream.close()
+            if all(stream.ended for stream in streams):
+                break

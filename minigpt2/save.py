@@ -21,7 +21,13 @@ from .tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
 
 def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write the parts to a file, in the place of the one before it: all of them or, if
-    it fails with OSError, none."""
+    it fails with OSError, none. A link stays a link, and what is no file (a terminal, a
+    pipe, /dev/null) is written to as it is."""
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as device:
+            device.writelines(parts)
+        return
+    path = path.resolve()
     temporary = path.with_name(path.name + ".partial")
     try:
         with open(temporary, "wb") as file:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .console import DEFAULT, Parser, Progress, fail, fetch, read_text, run
+from .console import DEFAULT, Parser, Progress, fail, fetch, read_file, read_text, run
 from .model import Array, Cache, Config, Params, forward, unembed
 from .tokenizer import Tokenizer
 
@@ -218,16 +218,13 @@ def main(argv: list[str] | None = None) -> None:
     for name, value, least in ("stride", args.stride, 1), ("top", args.top, 0):
         if value is not None and value < least:
             fail(f"{name} is {value}, expected {least} or more")
-    if args.file in (None, "-"):
-        text = read_text(None)
-    else:
-        try:
-            text = Path(args.file).read_bytes().decode()
-        except (OSError, UnicodeDecodeError) as error:
-            fail(f"{args.file}: {error}")
-    if not text:
-        fail("the text is empty")
     try:
+        if args.file in (None, "-"):
+            text = read_text(None)
+        else:
+            text = read_file(Path(args.file))
+        if not text:
+            fail("the text is empty")
         gpt2 = load(fetch(args.model, args.weights), args.weights)
         tokenizer, n_ctx = gpt2.tokenizer, gpt2.config.n_ctx
         blocks = (text[i : i + BLOCK] for i in range(0, len(text), BLOCK))

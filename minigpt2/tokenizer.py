@@ -239,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         tokenizer = Tokenizer.from_file(args.vocab, args.n_vocab)
     except (OSError, ValueError) as error:
-        fail(f"{args.vocab}: {error}")
+        fail(f"{args.vocab}: {getattr(error, 'strerror', error)}")
     text = read_text(args.text)
     print(f"{'piece':<16}  {'id':>5}  {'bytes':<24}  text")
     for piece in PIECE.findall(text):

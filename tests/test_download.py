@@ -511,7 +511,11 @@ def test_another_range_than_asked_is_not_appended(server, tmp_path):
     fails(server, tmp_path, DATA, "206", "bytes 0-215615/215616")
 
 
-def test_a_killed_download_goes_on(server, tmp_path, installed):
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent the POSIX way")
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_a_killed_download_goes_on(server, tmp_path, installed, number, status):
     weights, data = tmp_path / "weights", tmp_path / "weights" / "124M.part" / DATA
     let_go = threading.Event()
 
@@ -527,10 +531,10 @@ def test_a_killed_download_goes_on(server, tmp_path, installed):
                 break
             time.sleep(0.01)
     finally:
-        process.kill()
-        process.communicate()
+        process.send_signal(number)
+        _, messages = process.communicate()
         let_go.set()
-    assert process.returncode == -signal.SIGKILL
+    assert (process.returncode, "Traceback" in messages) == (status, False)
     assert os.listdir(weights) == ["124M.part"]
     assert locate.find("124M", weights) is None
     have = data.stat().st_size
