@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT, MARGIN = 640, 360, 48
-LEFT, RIGHT, TOP, BOTTOM = MARGIN, WIDTH - MARGIN, MARGIN, HEIGHT - MARGIN
+WIDTH, HEIGHT, MARGIN = 640, 360, 56
+LEFT, RIGHT, BOTTOM = MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN
+LINE = 16  # of text
 
 
 @dataclass
@@ -30,29 +31,30 @@ def draw(curves: Sequence[Curve], last: float, x_title: str) -> str:
     drawing = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box}>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        text(WIDTH / 2, HEIGHT - 10, "middle", x_title),
+        text(WIDTH / 2, HEIGHT - LINE, "middle", x_title),
     ]
-    for i, curve in enumerate(curves):
+    top = (len(curves) + 2) * LINE
+    labels: dict[object, str] = {}  # of the scales: two curves may have one
+    for i, curve in enumerate(curves, start=1):
         if not curve.points:
             continue
         values = [y for _, y in curve.points]
         low, high = curve.scale or (min(values), max(values))
         x_scale = (RIGHT - LEFT) / last
-        y_scale = (BOTTOM - TOP) / ((high - low) or 1)
+        y_scale = (BOTTOM - top) / ((high - low) or 1)
         path = " ".join(
             f"{LEFT + x * x_scale:.1f},{BOTTOM - (y - low) * y_scale:.1f}"
             for x, y in curve.points
         )
         line = f'fill="none" stroke="{curve.colour}" stroke-width="1.5"'
         legend = f"{curve.title}: {values[-1]:.4g}"
+        drawing.append(f'<polyline points="{path}" {line}/>')
+        drawing.append(text(WIDTH / 2, LINE * i, "middle", legend, curve.colour))
         x_label, anchor = (RIGHT + 6, "start") if curve.right else (LEFT - 6, "end")
-        drawing += [
-            f'<polyline points="{path}" {line}/>',
-            text(x_label, BOTTOM, anchor, f"{low:.3g}", curve.colour),
-            text(x_label, TOP, anchor, f"{high:.3g}", curve.colour),
-            text(WIDTH / 2, TOP + 16 * i, "middle", legend, curve.colour),
-        ]
-    return "\n".join([*drawing, "</svg>", ""])
+        for y, value in (BOTTOM, low), (top, high):
+            label = text(x_label, y, anchor, f"{value:.3g}", curve.colour)
+            labels.setdefault((curve.right, y, value), label)
+    return "\n".join([*drawing, *labels.values(), "</svg>", ""])
 
 
 def loss_curve(log: list[dict[str, float]]) -> str:
