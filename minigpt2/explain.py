@@ -86,6 +86,7 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
     everywhere = np.concatenate([np.stack([*embedded, sum(embedded)]), *vectors])
     attention = np.stack([weights for weights, _, _ in layers])  # (L, H, T, T)
     lens, lens_p = logit_lens(params, vectors[:, -1])  # 2 × (L, T, TOP)
+    rows, columns = np.tril_indices(T)  # what attention sees
     small = np.uint16 if V <= 1 << 16 else np.uint32
     merges = np.array([*tokenizer.merges], small).reshape(-1, 2)
     arrays = {
@@ -98,7 +99,7 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
         "size": np.linalg.norm(everywhere, axis=-1),
         "hidden": hidden[..., :NUMBERS].astype(np.float16),  # (L, 2, T, 32)
         "active": (hidden[:, 1] > 0).mean(-1, dtype=np.float32),  # (L, T)
-        "attention": quantized(attention[:, :, *np.tril_indices(T)]),
+        "attention": quantized(attention[:, :, rows, columns]),
         "lens": lens.astype(small),
         "lens_p": lens_p,
         "logits": logits[-1],
