@@ -7,7 +7,17 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .console import DEFAULT, Parser, fail, fetch, notice, read_text, run, utf8
+from .console import (
+    DEFAULT,
+    Parser,
+    fail,
+    fetch,
+    notice,
+    read_text,
+    run,
+    take_ctrl_c,
+    utf8,
+)
 from .locate import EMBEDDED, RELEASED
 
 if TYPE_CHECKING:
@@ -104,6 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     from .checkpoint import CheckpointError
     from .generate import Options
 
+    take_ctrl_c()
     try:
         options = Options(
             max_tokens=args.max_tokens,
@@ -129,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def command() -> None:
     """The installed command `minigpt2`."""
-    run(main)
+    run(main, imported=False)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,20 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message} (see {self.prog} --help)")
 
 
-def run(main: Callable[[], None]) -> None:
+def take_ctrl_c() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt. While modules were imported, it just
+    ended the process (see __init__.py): an interrupted import fails with any error."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run(main: Callable[[], None], imported: bool = True) -> None:
     """Run a command and exit: with 130 after Ctrl-C, as shells have it, with 1 if the
-    system fails (a full disk), and with 2 where `fail` has ended it."""
+    system fails (a full disk), and with 2 where `fail` has ended it. A command that has
+    not `imported` all that it needs calls take_ctrl_c itself."""
     try:
-        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # see __init__.py
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if imported:
+            take_ctrl_c()
         for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
             if getattr(sys, name) is None:  # it was closed
                 setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115

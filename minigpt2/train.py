@@ -13,7 +13,7 @@ import signal
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def loop(
         signal.signal(number, on_signal)
     report, saved = Report(training), training.step
 
-    def end(problem: str) -> None:
+    def end(problem: str) -> NoReturn:
         fail(f"{problem}; the checkpoint of step {saved} stays in {training.out}")
 
     while training.step < training.steps and not stop:
@@ -63,7 +63,14 @@ def loop(
         training.losses.append(loss)
         step, last = training.step, training.step == training.steps
         validate = last or step % args.valid_every == 0
-        bits = training.bits_per_byte(valid) if validate else math.nan
+        store = last or step % args.save_every == 0
+        show = last or step % args.sample_every == 0
+        try:
+            if validate or store or show or stop:
+                training.check(tokens)
+            bits = training.bits_per_byte(valid) if validate else math.nan
+        except FloatingPointError:
+            end(f"step {step}: it led to a loss that is not finite (lower --lr?)")
         report.line(loss, bits, keep=validate)
         if validate or step % LOG_EVERY == 0:
             n_tokens = step * training.windows_per_step * training.config.n_ctx
@@ -71,10 +78,6 @@ def loop(
             row = step, n_tokens, training.seconds, rate, mean, bits
             training.log.append(dict(zip(COLUMNS, row, strict=True)))
             training.losses = []
-        store = last or step % args.save_every == 0
-        show = last or step % args.sample_every == 0
-        if (store or show or stop) and not training.finite(tokens):
-            end(f"step {step}: it led to a loss that is not finite (lower --lr?)")
         if show:
             print(f"  | {sample(training, args.prompt)}", file=sys.stderr, flush=True)
         if store or stop:

@@ -83,11 +83,10 @@ class Training:
             n_bytes += sum(len(vocab[token]) for token in window[1:] if token != eot)
         return bits / n_bytes if n_bytes else math.nan
 
-    def finite(self, tokens: Array) -> bool:
-        """Whether the parameters give the first window a finite loss; if not, they are
-        not to be saved."""
-        window = tokens[: self.config.n_ctx]
-        return math.isfinite(log_probabilities(self.nested, self.config, window).sum())
+    def check(self, tokens: Array) -> None:
+        """Raise FloatingPointError if the parameters give no finite loss, here to the
+        first window: they are not to be saved."""
+        log_probabilities(self.nested, self.config, tokens[: self.config.n_ctx])
 
     def save(self) -> None:
         """Write log, state and model, in this order: the state never knows less than

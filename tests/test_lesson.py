@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from test_exercises import EXERCISES
 
+import minigpt2
+
 LESSON = (Path(__file__).parent.parent / "LESSON.md").read_text(encoding="utf-8")
 STATION = re.compile(r"^### (\d+\. .*)$", re.MULTILINE)
 SNIPPET = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
@@ -44,4 +46,5 @@ def test_each_station_has_its_exercise():
 
 def test_the_files_it_names_exist():
     for path in re.findall(r"\]\(([\w./-]+)\)", LESSON):
-        assert (Path(__file__).parent.parent / path).exists(), path
+        here = minigpt2.__file__ if path.startswith("minigpt2/") else __file__
+        assert (Path(here).parents[1] / path).exists(), path

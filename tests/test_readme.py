@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+import minigpt2
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -21,9 +23,7 @@ def test_the_python_example(capsys):
 
 
 def test_every_room_is_in_the_reading_order():
-    rooms = {
-        path.name for path in (Path(__file__).parents[1] / "minigpt2").glob("*.py")
-    }
+    rooms = {path.name for path in Path(minigpt2.__file__).parent.glob("*.py")}
     assert rooms - {"__init__.py"} == set(
         re.findall(r"\(minigpt2/(\w+\.py)\) ?[|,]", README)
     )
