@@ -46,6 +46,9 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used: which file, what was expected, what to do."""
 
 
+READABLE = "make it readable"
+
+
 def _fail(
     path: Path,
     problem: object,
@@ -91,7 +94,7 @@ class Checkpoint:
                 self.hparams = _read_hparams(self.hparams_path, CONFIG)
                 self.entries = _read_safetensors(self.path)
         except OSError as error:
-            _fail(Path(error.filename or directory), error.strerror, "make it readable")
+            _fail(Path(error.filename or directory), error.strerror, READABLE)
 
     def tensors(
         self, shapes: Iterable[tuple[str, tuple[int, ...]]]
@@ -141,7 +144,10 @@ class Checkpoint:
         return compared
 
     def _map(self) -> np.ndarray:  # uint8 (file size,)
-        return np.memmap(self.path, np.uint8, mode="r").view(np.ndarray)
+        try:
+            return np.memmap(self.path, np.uint8, mode="r").view(np.ndarray)
+        except PermissionError as error:
+            _fail(self.path, error.strerror, READABLE)
 
 
 def _read_hparams(path: Path, names: dict[str, str]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def find(model: str | Path, weights: str | Path | None = None) -> Path | None:
         return Path(model)
     for directory in weights_directories(weights):
         for files in OPENAI_FILES, HUGGINGFACE_FILES:
-            if all((directory / name / file).is_file() for file in files):
+            # (Path.is_file raises PermissionError where a directory is not ours to read)
+            if all(os.path.isfile(directory / name / file) for file in files):
                 return directory / name
     if name == EMBEDDED:
         raise ValueError(f"the model {name} is not in {INSTALLED}: install again")
