@@ -25,6 +25,7 @@ from http.server import (
 from pathlib import Path
 
 import pytest
+from test_misuse import WATCH
 
 import minigpt2
 from minigpt2 import download, locate, lock
@@ -390,6 +391,17 @@ def test_the_command_prints_the_directory(server, tmp_path, installed):
     result, output, messages = run(installed, "124M", "--weights", weights, **url)
     assert (result, output, messages) == (0, f"{weights / '124M'}\n", "")
     assert not server.asked
+
+
+def test_a_download_writes_nowhere_else(server, tmp_path, installed):
+    weights = tmp_path / "weights"
+    program = "-c", WATCH, os.path.realpath(weights), "minigpt2.download"
+    arguments = "124M", "--weights", weights, "--url", server.url
+    process = start(installed, *arguments, program=program)
+    output, messages = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, f"{weights / '124M'}\n"), messages
+    assert "open" not in messages
+    assert "os." not in messages
 
 
 # Broken and resumed
