@@ -41,8 +41,10 @@ class Lookup:
         self.credit += WASTE
         if len(text) <= NGRAM or self.credit < 1:
             return text[:0]
-        earlier = np.lib.stride_tricks.sliding_window_view(text[:-1], NGRAM)
-        found = np.flatnonzero((earlier == text[-NGRAM:]).all(axis=1))
+        occurs = text[:-NGRAM] == text[-NGRAM]  # (T - NGRAM,) whether it begins there
+        for i in range(1, NGRAM):
+            occurs &= text[i : i - NGRAM] == text[i - NGRAM]
+        found = occurs.nonzero()[0]
         if not len(found):
             return text[:0]
         # If the text has gone in a circle since then, it will do so again.
