@@ -217,7 +217,7 @@ def main() -> None:
         print(f"| {'':28} |" + "".join(f" {n:>13} |" for n in [*names, "of limit"]))
         print("|---|" + "---:|" * (len(names) + 1))
         results = measure(directory, args.threads, args.rounds, args.only)
-        if not args.only:
+        if not args.only or args.only in "guesses":
             results["guesses"] = compare_guesses(directory, args.threads, args.rounds)
         if sys.platform == "linux":
             command = [sys.executable, "-c", PEAK, str(directory)]
