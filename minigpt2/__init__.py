@@ -22,7 +22,7 @@ if _TYPE_CHECKING:
     from .model import Config
     from .tokenizer import Tokenizer
 
-# While python -m minigpt2… is still importing, Ctrl-C just ends it; see console.run.
+# While python -m minigpt2… is still importing, Ctrl-C just ends it; see console.take_ctrl_c.
 _ctrl_c = _signal.getsignal(_signal.SIGINT)
 if _sys.argv[0] == "-m" and _ctrl_c is _signal.default_int_handler:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)

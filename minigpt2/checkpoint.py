@@ -33,6 +33,7 @@ ONLY_GPT2 = {  # what a config.json may set otherwise, and the values that make 
 }
 MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
 MAX_VOCABULARY_BYTES = 1_800_000  # of a vocab.json, too; the released ones: 0.5, 1.0 MB
+READABLE = "make it readable"
 
 AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (bytes,)
     "F32": lambda data: data.view("<f4"),
@@ -44,9 +45,6 @@ AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (byt
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be used: which file, what was expected, what to do."""
-
-
-READABLE = "make it readable"
 
 
 def _fail(

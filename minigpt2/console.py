@@ -104,6 +104,17 @@ def read_text(argument: str | None) -> str:
         fail(f"standard input is not valid UTF-8 (byte {error.start})")
 
 
+def read_file(path: Path) -> str:
+    """The text in a file. Raises ValueError, with its name, if it is missing or not
+    valid UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid UTF-8 (byte {error.start})") from None
+
+
 def fetch(model: str | None, weights: str | None) -> str:
     """See that the model is there, and return its name: `tiny` if no model was asked for
     and the default one can be had neither on this machine nor from the network."""
@@ -123,17 +134,6 @@ def fetch(model: str | None, weights: str | None) -> str:
             notice(f"{error}; this is the small model {EMBEDDED}; {how}")
             return EMBEDDED
     return name
-
-
-def read_file(path: Path) -> str:
-    """The text in a file. Raises ValueError, with its name, if it is missing or not
-    valid UTF-8."""
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not valid UTF-8 (byte {error.start})") from None
 
 
 class Progress:

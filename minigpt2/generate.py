@@ -160,10 +160,10 @@ def generate_text(
         steps = generate_tokens(params, config, tokens, sampling, rngs)
         for left, step in zip(reversed(range(options.max_tokens)), steps):
             for i, (stream, token) in enumerate(
-                zip(streams, step.tolist(), strict=True)
+                zip(streams, step.tolist(), strict=True), start=first
             ):
                 if not stream.ended:
                     text = stream.feed(token)
-                    yield first + i, text if left else text + stream.close()
+                    yield i, text if left else text + stream.close()
             if all(stream.ended for stream in streams):
                 break

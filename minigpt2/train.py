@@ -66,7 +66,7 @@ def loop(
         store = last or step % args.save_every == 0
         show = last or step % args.sample_every == 0
         try:
-            if validate or store or show or stop:
+            if store or show or stop:
                 training.check(tokens)
             bits = training.bits_per_byte(valid) if validate else math.nan
         except FloatingPointError:

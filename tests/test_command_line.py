@@ -286,6 +286,11 @@ def test_the_public_face():
         minigpt2.nonsense  # noqa: B018
 
 
+def has_mapped(process, name):
+    """Whether a compiled module of this name has been imported, as Linux tells."""
+    return name in Path(f"/proc/{process.pid}/maps").read_text()
+
+
 @pytest.mark.parametrize("room", ["download", "score", "explain", "train", "tokenizer"])
 def test_ctrl_c_while_numpy_is_imported_ends_without_a_word(room):
     if not Path("/proc/self/maps").exists():
@@ -293,7 +298,7 @@ def test_ctrl_c_while_numpy_is_imported_ends_without_a_word(room):
     process = start("--help", module=f"minigpt2.{room}")
     seen = "numpy" if room != "tokenizer" else "_regex"
     while process.poll() is None:
-        if seen in Path(f"/proc/{process.pid}/maps").read_text():
+        if has_mapped(process, seen):
             process.send_signal(signal.SIGINT)
             break
     _, err = process.communicate(timeout=60)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_command_line import PROMPT, SHORT, TINY, run, run_to, start
+from test_command_line import PROMPT, SHORT, TINY, has_mapped, run, run_to, start
 
 import minigpt2
 from minigpt2 import locate
@@ -355,10 +355,6 @@ def test_nothing_is_written_elsewhere_and_nothing_unpickled(commands, tmp_path, 
     )
     for event in "open", "os.", "shutil", "pickle", "subprocess":
         assert f"\n{event}" not in f"\n{done.stderr}", done.stderr
-
-
-def has_mapped(process, name):
-    return name in Path(f"/proc/{process.pid}/maps").read_text()
 
 
 @pytest.mark.parametrize("module", ["minigpt2", "minigpt2.score", "minigpt2.explain"])
