@@ -205,7 +205,7 @@ def write_gguf(directory: Path, path: Path) -> None:
 
     import gguf
 
-    from minigpt2.gpt2 import read_model
+    from minigpt2.files.checkpoint import read_model
 
     config, tensors, _ = read_model(directory)
     writer = gguf.GGUFWriter(path, "gpt2")

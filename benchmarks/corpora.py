@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt2 import download
+from minigpt2.files import download
 
 LAST_BYTES = 5_000_000  # of enwik8 and text8: by custom, the test text
 BLOCK = 1 << 16  # bytes

@@ -31,14 +31,15 @@ from pathlib import Path
 import numpy as np
 
 import minigpt2
-from minigpt2.checkpoint import CheckpointError
-from minigpt2.console import Progress, fail, fetch, notice, run
-from minigpt2.curve import Curve, draw
-from minigpt2.download import DownloadError
+from minigpt2.commands.console import choose_model, fail, run
+from minigpt2.files.checkpoint import CheckpointError
+from minigpt2.files.download import DownloadError
+from minigpt2.files.progress import Progress, notice
+from minigpt2.files.save import replace
 from minigpt2.generate import generate_tokens
+from minigpt2.learning.curve import Curve, draw
 from minigpt2.model import Array, Cache, blocks
 from minigpt2.sampling import Sampling
-from minigpt2.save import replace
 from minigpt2.score import score
 
 PROMPTS = (
@@ -205,7 +206,7 @@ def main() -> None:
     try:
         file = args.prompts
         texts = file.read_text(encoding="utf-8").splitlines() if file else PROMPTS
-        gpt2 = minigpt2.load(fetch(args.model, args.weights), args.weights)
+        gpt2 = minigpt2.load(choose_model(args.model, args.weights), args.weights)
         encode = gpt2.tokenizer.encode
         prompts = [encode(text) for text in texts if text.strip()][: args.limit]
         if len(prompts) < 2:

@@ -87,7 +87,7 @@ def write(text: str, guess: bool) -> float:
     import numpy as np
 
     import minigpt2
-    from minigpt2.generate import generate_tokens
+    from minigpt2.generate import generate_tokens, generate_with_guesses
     from minigpt2.sampling import Sampling
 
     gpt2 = minigpt2.load("tiny") if text == "tiny" else engine.gpt2
@@ -95,8 +95,12 @@ def write(text: str, guess: bool) -> float:
     prompt = gpt2.tokenizer.encode(
         {"tiny": "Once upon a time", "repeat": story * 4}[text]
     )
-    model = gpt2.params, gpt2.config, prompt, Sampling(0), [np.random.default_rng(0)]
-    tokens = generate_tokens(*model, guess=guess)
+    model = gpt2.params, gpt2.config, prompt, Sampling(0)
+    rng = np.random.default_rng(0)
+    if guess:
+        tokens = generate_with_guesses(*model, rng)
+    else:
+        tokens = generate_tokens(*model, [rng])
     next(tokens)
     count = 200 if text == "tiny" else 64
     start = time.perf_counter()
@@ -142,7 +146,9 @@ def write_checkpoint(directory: Path) -> None:
     """Random weights in the shape of the released 124M, in Hugging Face's layout."""
     import numpy as np
 
-    from minigpt2 import model, optimizer, save
+    from minigpt2 import model
+    from minigpt2.files import save
+    from minigpt2.learning import optimizer
     from minigpt2.tokenizer import RELEASED_VOCABULARY, Tokenizer
 
     config = model.Config(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)

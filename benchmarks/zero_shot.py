@@ -42,13 +42,14 @@ import corpora
 import numpy as np
 
 import minigpt2
-from minigpt2.checkpoint import CheckpointError
-from minigpt2.console import Progress, fail, fetch, run
-from minigpt2.download import DownloadError
-from minigpt2.locate import weights_directories
+from minigpt2.commands.console import choose_model, fail, run
+from minigpt2.files.checkpoint import CheckpointError
+from minigpt2.files.download import DownloadError
+from minigpt2.files.locate import weights_directories
+from minigpt2.files.progress import Progress
+from minigpt2.files.save import replace
 from minigpt2.model import Array
-from minigpt2.save import replace
-from minigpt2.score import score, windows
+from minigpt2.score import score, sliding_windows
 
 READINGS = "paper", "plain", "sliding"
 # Table 3 of the paper; its sizes are those of the checkpoints, by n_layer
@@ -101,11 +102,11 @@ def items(
     elif reading == "paper":
         for document in corpora.documents(corpus, path, read, limit):
             parts = chain([[tokenizer.eot]], tokenizer.encode_parts(document))
-            yield from windows(parts, n_ctx, max(2, n_ctx) - 1)
+            yield from sliding_windows(parts, n_ctx, max(2, n_ctx) - 1)
     else:
         parts = tokenizer.encode_parts(corpora.plain(corpus, path, read, limit))
         if reading == "sliding":
-            yield from windows(parts, n_ctx, stride)
+            yield from sliding_windows(parts, n_ctx, stride)
             return
         tokens = chain.from_iterable(parts)
         while window := list(islice(tokens, max(2, n_ctx))):
@@ -234,7 +235,7 @@ def main() -> None:
         data.mkdir(parents=True, exist_ok=True)
         for name, path in paths.items():
             paths[name] = path or corpora.fetch(corpora.SOURCES[name], data)
-        gpt2 = minigpt2.load(fetch(args.model, args.weights), args.weights)
+        gpt2 = minigpt2.load(choose_model(args.model, args.weights), args.weights)
         model = zlib.crc32(np.ascontiguousarray(gpt2.params["wte"]))
         n_layer = gpt2.config.n_layer
         size = PAPER.get(n_layer, PAPER[12]).split()[0]

@@ -9,23 +9,16 @@
 To learn how it works, read model.py first.
 """
 
-import signal as _signal
-import sys as _sys
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
-    from .checkpoint import CheckpointError
-    from .download import DownloadError
+    from .files.checkpoint import CheckpointError
+    from .files.download import DownloadError
     from .gpt2 import GPT2
     from .model import Config
     from .tokenizer import Tokenizer
-
-# While python -m minigpt2… is still importing, Ctrl-C just ends it; see console.take_ctrl_c.
-_ctrl_c = _signal.getsignal(_signal.SIGINT)
-if _sys.argv[0] == "-m" and _ctrl_c is _signal.default_int_handler:
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 __version__ = "0.1.0"
 
@@ -33,8 +26,8 @@ _ROOMS = {
     "GPT2": "gpt2",
     "Tokenizer": "tokenizer",
     "Config": "model",
-    "CheckpointError": "checkpoint",
-    "DownloadError": "download",
+    "CheckpointError": "files.checkpoint",
+    "DownloadError": "files.download",
 }
 __all__ = ["GPT2", "CheckpointError", "Config", "DownloadError", "Tokenizer", "load"]
 
@@ -46,12 +39,12 @@ def load(model: "str | _Path" = "124M", weights: "str | _Path | None" = None) ->
     if it is in none of them. Raises ValueError for an unknown model, CheckpointError for a
     checkpoint that cannot be used, DownloadError if the network does not give the model.
     """
+    from .files.locate import find
     from .gpt2 import open_model
-    from .locate import find
 
     directory = find(model, weights)
     if directory is None:
-        from .download import download
+        from .files.download import download
 
         directory = download(str(model), weights)
     return open_model(directory)

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from .checkpoint import (
+from .files.checkpoint import (
     MAX_VOCABULARY_BYTES,
-    Checkpoint,
     CheckpointError,
+    read_model,
     read_small,
 )
-from .formats import FormatError, parse_json_object
+from .files.formats import FormatError, parse_json_object
 from .generate import Options, generate_text
-from .model import Array, Cache, Config, Params, forward, nest, shapes, unembed
+from .model import Array, Cache, Config, Params, nest, unembed
+from .sampling import Sampling
 from .score import log_probabilities
+from .speed.prefill import prefill
 from .tokenizer import CHARACTERS, RELEASED_VOCABULARY, Tokenizer
 
 
@@ -73,7 +75,7 @@ class GPT2:
             raise ValueError(f"a token id is not in 0 … {n_vocab - 1}")
         batch = np.atleast_2d(tokens)  # (B, T)
         B, T = batch.shape
-        x = forward(self.params, batch, Cache(self.config, B, n_ctx=T))
+        x = prefill(self.params, batch, Cache(self.config, B, n_ctx=T))
         return unembed(self.params, x).reshape(*tokens.shape, -1)
 
     def generate(
@@ -88,36 +90,19 @@ class GPT2:
     ) -> Iterator[str]:
         """The text that follows the prompt, in pieces as they come.
 
-        The options are those of generate.Options; how prompts are read that are empty, or
-        longer than the context window, stands at generate.generate_text. Raises ValueError
+        The options are those of sampling.Sampling and generate.Options. How a prompt is
+        read that is empty, or longer than the context window: generate.generate_text. Raises ValueError
         for an option out of range.
         """
-        options = Options(max_tokens, temperature, top_k, top_p, seed, stop)
+        sampling = Sampling(temperature, top_k, top_p)
+        stops = [stop] if isinstance(stop, str) else stop
+        options = Options(sampling, max_tokens, seed, stops)
         model = self.params, self.config, self.tokenizer
         return (text for _, text in generate_text(*model, prompt, options) if text)
 
     def score(self, text: str) -> Array:
         """The natural-log probability of each token after the first: float64 (T - 1,)."""
         return log_probabilities(self.params, self.config, self.tokenizer.encode(text))
-
-
-def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
-    """The sizes, the parameters by name, and the merge list of a checkpoint's directory.
-
-    Raises CheckpointError if it has none, or if they do not fit each other.
-    """
-    checkpoint = Checkpoint(directory)
-    try:
-        config = Config(**checkpoint.hparams)
-        if f"h{config.n_layer}/ln_1/g" in checkpoint.entries:
-            raise ValueError(f"n_layer is {config.n_layer}, but there are more layers")
-    except ValueError as error:
-        problem = f"{checkpoint.hparams_path}: {error}"
-        raise CheckpointError(
-            f"{problem}; the file is damaged: fetch it again"
-        ) from None
-    tensors = checkpoint.tensors(shapes(config))
-    return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
 
 
 def open_model(directory: str | Path) -> GPT2:

@@ -17,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .blas import in_step, product
+from .speed.product import product
 
 Array = np.ndarray
 Params = dict[str, Any]
-
-ROWS_AT_ONCE = 128  # of a prompt: full speed for BLAS, and little memory
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,9 @@ class Cache:
     kv (n_layer, 2, B, H, N, D) is reserved at once; its first `length` of N are filled.
     """
 
-    def __init__(self, config: Config, batch: int = 1, n_ctx: int = 0) -> None:
+    def __init__(
+        self, config: Config, batch: int = 1, n_ctx: int | None = None
+    ) -> None:
         H, D = config.n_head, config.n_embd // config.n_head
         shape = (config.n_layer, 2, batch, H, n_ctx or config.n_ctx, D)
         self.kv = np.empty(shape, np.float32)
@@ -92,39 +92,25 @@ class Cache:
 
 def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (…, C)
     """g (x - mean) / sqrt(variance + eps) + b over the last axis (Ba et al. 2016)."""
-    x = x - x.sum(-1, keepdims=True) / x.shape[-1]
-    x /= np.sqrt(np.square(x).sum(-1, keepdims=True) / x.shape[-1] + eps)
-    x *= g
-    x += b
-    return x
+    x = x - x.mean(-1, keepdims=True)
+    variance = np.square(x).mean(-1, keepdims=True)
+    return g * x / np.sqrt(variance + eps) + b
 
 
 def linear(x: Array, w: Array, b: Array) -> Array:  # (…, n_in) → (…, n_out)
     """x @ w + b."""
-    y = product(x, w)
-    y += b
-    return y
+    return product(x, w) + b
 
 
 def gelu(x: Array) -> Array:
     """x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel 2016)."""
-    y = np.square(x)
-    y *= math.sqrt(2 / math.pi) * 0.044715
-    y += math.sqrt(2 / math.pi)
-    y *= x
-    np.tanh(y, out=y)
-    y += 1
-    y *= x
-    y *= 0.5
-    return y
+    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
 
-def softmax(x: Array, out: Array | None = None) -> Array:  # (…, n) → (…, n)
-    """exp(x) / sum(exp(x)) over the last axis, with max(x) taken off: no overflow."""
-    x = np.subtract(x, x.max(-1, keepdims=True), out=out)
-    np.exp(x, out=x)
-    x /= x.sum(-1, keepdims=True)
-    return x
+def softmax(x: Array) -> Array:  # (…, n) → (…, n)
+    """exp(x) / Σ exp(x) over the last axis; less max(x) first, so that none overflows."""
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return x / x.sum(-1, keepdims=True)
 
 
 def split_heads(x: Array, n_head: int) -> Array:  # (…, T, C) → (…, H, T, D)
@@ -145,7 +131,7 @@ def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T, S)
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
     if T > 1:
         scores[..., -T:] += np.triu(np.full((T, T), -np.inf, scores.dtype), 1)
-    return softmax(scores, out=scores)
+    return softmax(scores)
 
 
 def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, n_past: int) -> Array:
@@ -153,12 +139,14 @@ def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, n_past: int) -> Ar
 
     kv (2, B, H, N, D) holds keys and values of n_past tokens, and receives those of the T.
     """
-    S = n_past + x.shape[1]
-    qkv = linear(x, **c_attn).reshape(*x.shape[:2], 3, -1)  # (B, T, 3, C)
-    qkv = split_heads(qkv.transpose(2, 0, 1, 3), kv.shape[2])  # (3, B, H, T, D)
-    kv[:, :, :, n_past:S] = qkv[1:]
-    q, (k, v) = qkv[0], kv[:, :, :, :S]  # (B, H, T, D), 2 × (B, H, S, D)
-    return linear(merge_heads(attention_weights(q, k) @ v), **c_proj)  # (B, T, C)
+    B, T, C = x.shape
+    H, S = kv.shape[2], n_past + T
+    qkv = linear(x, **c_attn).reshape(B, T, 3, H, C // H)
+    q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D)
+    kv[0, :, :, n_past:S], kv[1, :, :, n_past:S] = k, v  # the cache is written here
+    keys, values = kv[:, :, :, :S]  # each (B, H, S, D), those of the past included
+    y = attention_weights(q, keys) @ values  # (B, H, T, D)
+    return linear(merge_heads(y), **c_proj)  # (B, T, C)
 
 
 def mlp(x: Array, c_fc: Params, c_proj: Params) -> Array:  # (B, T, C) → (B, T, C)
@@ -182,16 +170,10 @@ def blocks(params: Params, tokens: Array, kv: Array, n_past: int) -> Iterator[Ar
 
 
 def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) → (B, T, C)
-    """Read T tokens after those in the cache → the final vector of each, for `unembed`.
-
-    A long prompt is read in chunks, each block taking one after the other, as decoding
-    takes tokens: the result is the same. The cache must have room for them.
-    """
-    chunk, T = max(1, ROWS_AT_ONCE // len(tokens)), tokens.shape[1]
-    parts = ((cache.length + i, tokens[:, i : i + chunk]) for i in range(0, T, chunk))
-    streams = [blocks(params, part, cache.kv, n_past) for n_past, part in parts]
-    x = np.concatenate(in_step(streams), axis=1)  # (B, T, C)
-    cache.length += T
+    """Read T tokens after those in the cache, which must have room for them → the final
+    vector of each, for `unembed`."""
+    *_, x = blocks(params, tokens, cache.kv, cache.length)
+    cache.length += tokens.shape[1]
     return layer_norm(x, **params["ln_f"])
 
 

@@ -39,12 +39,6 @@ class Sampling:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top-p is {self.top_p}, expected above 0 and at most 1")
 
-    @property
-    def few(self) -> bool:
-        """Whether rounding of the logits, by 1e-6, leaves the choice as it is but for a
-        chance of 1e-5 or so: each of many tokens would add its own to the running sum."""
-        return self.temperature == 0 or (self.top_k or math.inf) <= 100
-
     def probabilities(self, logits: Array) -> tuple[Array, Array]:
         """float32 (V,) → the n tokens kept, int (n,), and their float64 probabilities."""
         likeliest = logits.argmax()

@@ -43,10 +43,10 @@ from test_checkpoint import (
 
 import minigpt2
 from minigpt2 import CheckpointError, Tokenizer
-from minigpt2.checkpoint import MAX_HEADER_BYTES, MAX_VOCABULARY_BYTES, Checkpoint
-from minigpt2.formats import read_bundle_index
+from minigpt2.files.checkpoint import MAX_HEADER_BYTES, MAX_VOCABULARY_BYTES, Checkpoint
+from minigpt2.files.formats import read_bundle_index
+from minigpt2.files.save import write_description
 from minigpt2.model import Config, shapes
-from minigpt2.save import write_description
 
 SECONDS, MEGABYTES = 1, 64
 HANGS = 30  # seconds after which a case is stopped

@@ -1,5 +1,5 @@
 """The README's picture of the page: `python tests/picture.py`, with the extra `browser`
-and Chromium, writes minigpt2/explain.png."""
+and Chromium, writes minigpt2/page/page.png."""
 
 import shutil
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 import minigpt2
-from minigpt2 import explain
+from minigpt2.page import explain
 
 TEXT = """Once upon a time there was a king who had three daughters, and the youngest of \
 them was so beautiful that the sun itself wondered. The king said to"""
@@ -26,4 +26,4 @@ with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright
     top = view.locator("#s-attention").bounding_box()["y"] - 30
     view.evaluate(f"scrollTo({{top: {top}, behavior: 'instant'}})")
     view.wait_for_timeout(500)
-    view.screenshot(path=Path(explain.__file__).with_suffix(".png"))
+    view.screenshot(path=Path(explain.__file__).with_name("page.png"))

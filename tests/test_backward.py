@@ -4,7 +4,8 @@ installed, against PyTorch."""
 import numpy as np
 import pytest
 
-from minigpt2 import backward, model, optimizer
+from minigpt2 import model
+from minigpt2.learning import backward, optimizer
 
 CONFIG = model.Config(n_vocab=23, n_ctx=9, n_embd=12, n_head=3, n_layer=2)
 
@@ -193,7 +194,7 @@ def test_gradients_are_those_of_pytorch(shape, n_windows, monkeypatch):
     monkeypatch.undo()  # the real sizes of pieces
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from minigpt2.save import huggingface_name
+    from minigpt2.files.save import huggingface_name
 
     config = model.Config(*shape)
     rng = np.random.default_rng(8)

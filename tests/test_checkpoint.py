@@ -15,8 +15,13 @@ import pytest
 
 import minigpt2
 from minigpt2 import CheckpointError, Config
-from minigpt2.checkpoint import AS_FLOAT32, HUGGINGFACE_FILES, OPENAI_FILES, Checkpoint
-from minigpt2.crc32c import FOLD, OFFSETS, PIECE, crc32c, masked
+from minigpt2.files.checkpoint import (
+    AS_FLOAT32,
+    HUGGINGFACE_FILES,
+    OPENAI_FILES,
+    Checkpoint,
+)
+from minigpt2.files.crc32c import FOLD, OFFSETS, PIECE, crc32c, masked
 from minigpt2.model import shapes
 
 SMALL = Path(__file__).with_name("official-small")

@@ -12,7 +12,7 @@ import pytest
 from conftest import SMALL
 
 import minigpt2
-from minigpt2 import locate
+from minigpt2.files import locate
 
 PROMPT = "Once upon a time"
 TINY = ["--model", "tiny"]

@@ -28,8 +28,8 @@ import pytest
 from test_misuse import WATCH
 
 import minigpt2
-from minigpt2 import download, locate, lock
-from minigpt2.download import DownloadError
+from minigpt2.files import download, locate, lock
+from minigpt2.files.download import DownloadError
 
 PACKAGE = Path(minigpt2.__file__).parent
 SMALL = Path(__file__).with_name("official-small")
@@ -1102,7 +1102,7 @@ def count(event, arguments, left=[int(sys.argv.pop(1))]):
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
-import minigpt2.download, numpy
+import minigpt2.files.download, numpy
 sys.argv[0] = "download"
 sys.addaudithook(count)
 runpy.run_module("minigpt2.download", run_name="__main__")

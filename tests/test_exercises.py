@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from minigpt2 import backward, model
-from minigpt2.optimizer import AdamW
+from minigpt2 import model
+from minigpt2.learning import backward
+from minigpt2.learning.optimizer import AdamW
 from minigpt2.sampling import Sampling
 from minigpt2.tokenizer import BYTE_IDS, Tokenizer
 

@@ -19,7 +19,7 @@ def tokens_of(gpt2, prompt, n, sampling, seeds=(None,)):
 
 
 def texts_of(gpt2, prompt, **options):
-    options = Options(**options)
+    options = Options(Sampling(top_k=40), **options)
     texts = [""] * options.samples
     model = gpt2.params, gpt2.config, gpt2.tokenizer
     for i, text in generate_text(*model, prompt, options):
@@ -138,7 +138,7 @@ def test_end_of_text_ends_generation(small):
     eot = small.params["wte"][small.tokenizer.eot]
     bent = {**small.params, "ln_f": {"g": 0 * eot, "b": 100 * eot}}
     model = bent, small.config, small.tokenizer
-    assert list(generate_text(*model, "a", Options(50, 0))) == [(0, "")]
+    assert list(generate_text(*model, "a", Options(Sampling(), 50))) == [(0, "")]
 
 
 def test_no_character_is_cut(tiny):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from minigpt2 import generate, model
-from minigpt2.lookup import LONGEST, SHORTEST, Lookup
 from minigpt2.sampling import Sampling
+from minigpt2.speed.lookup import LONGEST, SHORTEST, Lookup
 
 
 def guess(text, room=100):
@@ -52,16 +52,18 @@ def test_wrong_guesses_are_few():
 def run(gpt2, prompt, n, sampling, monkeypatch, guess):
     """n tokens, and how many passes it took."""
     passes = []
-    forward = model.forward
+    blocks = model.blocks
 
-    def counted(params, tokens, cache):
+    def counted(params, tokens, kv, n_past):
         passes.append(tokens.shape[1])
-        return forward(params, tokens, cache)
+        return blocks(params, tokens, kv, n_past)
 
-    monkeypatch.setattr(generate, "forward", counted)
-    steps = generate.generate_tokens(
-        gpt2.params, gpt2.config, prompt, sampling, [np.random.default_rng(4)], guess
-    )
+    monkeypatch.setattr(model, "blocks", counted)
+    given, rng = (gpt2.params, gpt2.config, prompt, sampling), np.random.default_rng(4)
+    if guess:
+        steps = generate.generate_with_guesses(*given, rng)
+    else:
+        steps = generate.generate_tokens(*given, [rng])
     return [int(step[0]) for _, step in zip(range(n), steps)], len(passes)
 
 

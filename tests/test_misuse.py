@@ -15,7 +15,7 @@ import pytest
 from test_command_line import PROMPT, SHORT, TINY, has_mapped, run, run_to, start
 
 import minigpt2
-from minigpt2 import locate
+from minigpt2.files import locate
 
 posix = pytest.mark.skipif(os.name != "posix", reason="works the POSIX way")
 

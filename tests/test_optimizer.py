@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from minigpt2 import model, optimizer
+from minigpt2 import model
+from minigpt2.learning import optimizer
 
 CONFIG = model.Config(n_vocab=31, n_ctx=8, n_embd=12, n_head=3, n_layer=2)
 
@@ -139,7 +140,7 @@ def test_a_loss_that_is_not_finite_changes_nothing():
 def test_200_steps_follow_pytorchs_loss_curve():
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from minigpt2.save import huggingface_name
+    from minigpt2.files.save import huggingface_name
 
     config = model.Config(n_vocab=64, n_ctx=32, n_embd=48, n_head=4, n_layer=3)
     _, params, stepper = new(2, config=config)

@@ -15,7 +15,7 @@ import pytest
 
 import minigpt2
 from minigpt2 import score
-from minigpt2.checkpoint import Checkpoint
+from minigpt2.files.checkpoint import Checkpoint
 from minigpt2.model import Config, nest, shapes
 
 TINY = Path(__file__).parent.parent / "weights" / "tiny"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minigpt2
-from minigpt2.locate import find
+from minigpt2.files.locate import find
 from minigpt2.score import log_probabilities
 from minigpt2.tokenizer import Tokenizer
 

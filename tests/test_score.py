@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from minigpt2 import locate
-from minigpt2.score import log_probabilities, score, windows
+from minigpt2.files import locate
+from minigpt2.score import log_probabilities, score, sliding_windows
 
 EXCERPT = (
     "There was once a poor woodcutter, who lived with his wife and his two children "
@@ -64,9 +64,11 @@ def test_windows_score_each_token_once_with_at_least_the_context_left_over():
     """However the tokens come in parts: windows of 40, each beginning 7 further on."""
     for length in 1, 2, 39, 40, 41, 47, 200:
         tokens = np.arange(length)
-        cut = [(w.tolist(), first) for w, first in windows([tokens], 40, 7)]
+        cut = [(w.tolist(), first) for w, first in sliding_windows([tokens], 40, 7)]
         for parts in np.split(tokens, [length // 3, length // 2]), tokens[:, None]:
-            assert [(w.tolist(), first) for w, first in windows(parts, 40, 7)] == cut
+            assert [
+                (w.tolist(), first) for w, first in sliding_windows(parts, 40, 7)
+            ] == cut
         scored = [i for window, first in cut for i in window[first:]]
         assert scored == list(range(1, length))
         assert all(len(window) <= 40 for window, _ in cut)
@@ -76,7 +78,7 @@ def test_windows_score_each_token_once_with_at_least_the_context_left_over():
 @pytest.mark.parametrize("stride", [-1, 40, 41])
 def test_strides_out_of_range(stride):
     with pytest.raises(ValueError, match=f"stride is {stride}, expected 1 to 39"):
-        list(windows([[1, 2]], 40, stride))
+        list(sliding_windows([[1, 2]], 40, stride))
 
 
 def test_a_smaller_stride_gives_more_context(tiny):

@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 
 import minigpt2
-from minigpt2 import corpus, model, optimizer, save, train, training
-from minigpt2.console import run
+from minigpt2 import model
+from minigpt2.commands import train
+from minigpt2.commands.console import run
+from minigpt2.files import save
+from minigpt2.learning import corpus, optimizer, training
 from minigpt2.tokenizer import RELEASED_VOCABULARY, Tokenizer
 
 ROOT = Path(__file__).parents[1]

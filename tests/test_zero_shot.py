@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigpt2.download import DownloadError
-from minigpt2.locate import weights_directories
+from minigpt2.files.download import DownloadError
+from minigpt2.files.locate import weights_directories
 from minigpt2.score import log_probabilities
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -5,16 +5,15 @@ and the two moments of Adam. An update is then a few passes over four long vecto
 taken in slices that stay in the cache.
 """
 
-import ctypes
 import math
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from . import backward, model
-from .model import Array, Config
+from .. import model
+from ..model import Array, Config
+from . import backward
 
 SLICE = 1 << 15  # elements: of four arrays and a temporary one, 640 KB, a core's cache
 TOKENS_AT_ONCE = 1024  # per thread: more need more memory, fewer add up dw more often
@@ -189,16 +188,3 @@ class Stepper:
         scale = min(1.0, clip / (norm + 1e-6))
         self.optimizer.update(self.grads[0], rate, scale, self.pool.map)
         return loss, norm
-
-
-def keep_memory() -> None:
-    """Ask glibc, where it is the C library, to keep what is freed for the next array.
-
-    Left alone it returns large arrays to the system, which hands their pages out again
-    one by one, cleared: at each step of `tiny` 46,000 times, a twelfth of its time.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
-        libc.mallopt(M_TRIM_THRESHOLD, -1)  # give nothing back
-        libc.mallopt(M_MMAP_MAX, 0)  # take nothing that must be given back
-        libc.mallopt(M_ARENA_MAX, 1)  # one heap for all threads

@@ -6,12 +6,8 @@ is bound by arithmetic. BLAS is quick at both, and slow in between.
 
 import ctypes
 import functools
-import math
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,45 +70,3 @@ def one_blas_thread() -> bool:
     if controls := openblas():
         controls[1](1)
     return bool(controls) or os.environ.get("OPENBLAS_NUM_THREADS") == "1"
-
-
-def in_step(streams: Sequence[Iterator[Array]]) -> list[Array]:
-    """Run iterators that build on each other, and return the last value of each: step n
-    of one comes after step n of the one before.
-
-    One after the other is such an order. Where there are enough, as many run at a time
-    as BLAS has threads, each on one thread, for the reason above.
-    """
-    get, set = openblas() or (lambda: 1, None)
-    threads = get()
-    if set is None or not 1 < threads <= len(streams):
-        return [deque(stream, maxlen=1).pop() for stream in streams]
-
-    steps = [0.0] * len(streams)  # how many each has taken
-    changed = threading.Condition()
-
-    def note(i: int, taken: float) -> None:
-        with changed:
-            steps[i] = taken
-            changed.notify_all()
-
-    def wait(i: int, step: int) -> None:
-        with changed:
-            changed.wait_for(lambda: i == 0 or steps[i - 1] >= step)
-
-    def run(i: int) -> Array:
-        try:
-            wait(i, 1)
-            for step, value in enumerate(streams[i], 1):
-                note(i, step)
-                wait(i, step + 1)
-            return value
-        finally:
-            note(i, math.inf)  # whether it came to its end or failed
-
-    set(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(run, range(len(streams))))
-    finally:
-        set(threads)

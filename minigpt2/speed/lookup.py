@@ -16,7 +16,7 @@ that could change a choice (`Sampling.few`), there are no guesses.
 
 import numpy as np
 
-from .model import Array
+from ..model import Array
 
 NGRAM = 3  # tokens that must have occurred before
 SHORTEST, LONGEST = 3, 31  # a pass of 4 rows, or of 32: products like powers of two

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import curve, save
+from ..files import save
+from ..model import Array, Config, nest
+from ..score import log_probabilities
+from ..tokenizer import Tokenizer
+from . import curve
 from .corpus import windows
-from .model import Array, Config, nest
 from .optimizer import AdamW, Stepper, flat, learning_rate, n_matrix
-from .score import log_probabilities
-from .tokenizer import Tokenizer
 
 STATE = "training.safetensors"  # parameters, moments, step and settings
 VALID_WINDOWS = 32
@@ -132,7 +133,7 @@ class Training:
         save.write_model(self.out, self.params)
 
 
-class Report:
+class LiveLine:
     """The live line on standard error: rewritten at every step on a terminal, else one
     line for each validation."""
 

@@ -11,7 +11,7 @@ EMBEDDED = "tiny"
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 
-INSTALLED = Path(__file__).with_name("weights")  # in an installed package: `tiny`
+INSTALLED = Path(__file__).parents[1] / "weights"  # in an installed package: `tiny`
 
 
 def weights_directories(weights: str | Path | None = None) -> list[Path]:
@@ -19,7 +19,7 @@ def weights_directories(weights: str | Path | None = None) -> list[Path]:
     the checkout's weights/; the installed weights; the user's cache directory."""
     given = weights or os.environ.get("MINIGPT2_WEIGHTS")
     directories = [Path(os.path.expanduser(given))] if given else []
-    checkout = Path(__file__).parent.parent
+    checkout = Path(__file__).parents[2]
     if (checkout / "setup.cfg").is_file():
         directories.append(checkout / "weights")
     return [*directories, INSTALLED, _user_cache()]

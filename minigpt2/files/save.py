@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .model import Array, Config
-from .tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
+from ..model import Array, Config
+from ..tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
 
 
 def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .console import read_file
-from .model import Array
-from .tokenizer import Tokenizer
+from ..files.text import read_file
+from ..model import Array
+from ..tokenizer import Tokenizer
 
 
 def read_tokens(paths: list[Path], tokenizer: Tokenizer) -> Array:  # int32 (tokens,)

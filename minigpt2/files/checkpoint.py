@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..model import Array, Config, shapes
+from ..tokenizer import RELEASED_VOCABULARY
 from . import formats
 from .crc32c import crc32c, masked
 from .locate import HUGGINGFACE_FILES, OPENAI_FILES
@@ -146,6 +148,25 @@ class Checkpoint:
             return np.memmap(self.path, np.uint8, mode="r").view(np.ndarray)
         except PermissionError as error:
             _fail(self.path, error.strerror, READABLE)
+
+
+def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
+    """The sizes, the parameters by name, and the merge list of a checkpoint's directory.
+
+    Raises CheckpointError if it has none, or if they do not fit each other.
+    """
+    checkpoint = Checkpoint(directory)
+    try:
+        config = Config(**checkpoint.hparams)
+        if f"h{config.n_layer}/ln_1/g" in checkpoint.entries:
+            raise ValueError(f"n_layer is {config.n_layer}, but there are more layers")
+    except ValueError as error:
+        problem = f"{checkpoint.hparams_path}: {error}"
+        raise CheckpointError(
+            f"{problem}; the file is damaged: fetch it again"
+        ) from None
+    tensors = checkpoint.tensors(shapes(config))
+    return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
 
 
 def _read_hparams(path: Path, names: dict[str, str]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import model
-from .model import Array, Params
+from .. import model
+from ..model import Array, Params
 
 Backward = Callable[[Array], Array]  # dy → dx
 Box = tuple[Array, Backward]  # y, and the way back

@@ -1,0 +1,30 @@
+"""python -m minigpt2.download: fetches a released model, or checks the one on disk."""
+
+from ..files import locate
+from ..files.checkpoint import CheckpointError
+from ..files.download import DownloadError, download, verify
+from ..files.progress import notice
+from .console import Parser, fail
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(
+        "python -m minigpt2.download", description="Download a released GPT-2."
+    )
+    add = parser.add_argument
+    add("model", help=", ".join(locate.RELEASED))
+    add("--weights", metavar="DIR", help="where models live (default: see the README)")
+    add("--url", help="a mirror (default $MINIGPT2_URL, else OpenAI's bucket)")
+    add("--verify", action="store_true", help="only check the model that is on disk")
+    args = parser.parse_args(argv)
+    try:
+        if args.verify:
+            directory = locate.find(args.model, args.weights)
+            if directory is None:
+                fail(f"{args.model} is not there: leave out --verify to download it")
+            verify(directory)
+            notice(f"{directory} is whole")
+        else:
+            print(download(args.model, args.weights, args.url))
+    except (CheckpointError, DownloadError, ValueError) as error:
+        fail(error)

@@ -1,0 +1,45 @@
+"""python -m minigpt2.explain: writes the page of one forward pass."""
+
+from pathlib import Path
+
+from .. import load
+from ..files.checkpoint import CheckpointError
+from ..files.save import replace
+from ..page.explain import explain, page
+from .console import Parser, choose_model, fail, read_text, utf8
+
+DEFAULT_PAGE = "explain.html"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser(
+        "python -m minigpt2.explain",
+        description="Show one forward pass as a web page, in one file.",
+    )
+    add = parser.add_argument
+    add("prompt", nargs="?", type=utf8, help="the text; -, or none: standard input")
+    add(
+        "-o",
+        "--out",
+        metavar="FILE",
+        default=DEFAULT_PAGE,
+        help=f"default {DEFAULT_PAGE}",
+    )
+    add("--model", help="as for minigpt2 (default 124M)")
+    add("--weights", metavar="DIR", help="where models live (default: see the README)")
+    args = parser.parse_args(argv)
+    out = Path(args.out)
+    if out.is_dir():
+        fail(f"{out} is a directory")
+    if not out.parent.is_dir():
+        fail(f"there is no directory {out.parent}")
+    prompt = read_text(args.prompt)
+    if args.prompt in (None, "-"):
+        prompt = prompt.removesuffix("\n").removesuffix("\r")
+    try:
+        name = choose_model(args.model, args.weights)
+        data = explain(load(name, args.weights), prompt) | {"model": Path(name).name}
+    except (CheckpointError, FloatingPointError, ValueError) as error:
+        fail(error)
+    replace(out, [page(data).encode()])
+    print(out)

@@ -1,0 +1,244 @@
+"""Texts → a model: the loop, its checkpoints, and the command.
+
+    python -m minigpt2.train --data books/ --out weights/mine
+
+How a transformer learns stands in backward.py, how a gradient becomes better weights in
+optimizer.py.
+"""
+
+import argparse
+import math
+import os
+import signal
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..files import locate, save
+from ..files.checkpoint import CheckpointError, read_model
+from ..files.progress import notice
+from ..generate import Options, generate_text
+from ..learning.corpus import read_tokens
+from ..learning.optimizer import initialise
+from ..learning.training import COLUMNS, STATE, LiveLine, Training, read_state
+from ..model import Array, Config
+from ..sampling import Sampling
+from ..speed.memory import keep_memory
+from ..speed.product import one_blas_thread
+from ..tokenizer import RELEASED_VOCABULARY, Tokenizer
+from .console import Parser, fail
+
+MODEL_FILES = (STATE, "model.safetensors", "hparams.json", "model.ckpt.index")
+SHAPE = {"n_layer": 6, "n_head": 6, "n_embd": 192, "n_ctx": 256, "n_vocab": 4096}
+STEPS = 500
+LOG_EVERY = 10
+
+
+def loop(
+    training: Training, tokens: Array, valid: Array, args: argparse.Namespace
+) -> None:
+    """Train to the last step; report, validate, sample and save on the way.
+
+    Ctrl-C ends it after the step at hand, a second one at once.
+    """
+    stop: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        stop.append(number)
+        signal.signal(number, signal.default_int_handler)
+
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, on_signal)
+    report, saved = LiveLine(training), training.step
+
+    def end(problem: str) -> NoReturn:
+        fail(f"{problem}; the checkpoint of step {saved} stays in {training.out}")
+
+    while training.step < training.steps and not stop:
+        try:
+            loss, rate = training.train_step(tokens)
+        except FloatingPointError as error:
+            end(f"step {training.step + 1}: {error} (a lower --lr may help)")
+        training.losses.append(loss)
+        step, last = training.step, training.step == training.steps
+        validate = last or step % args.valid_every == 0
+        store = last or step % args.save_every == 0
+        show = last or step % args.sample_every == 0
+        try:
+            if store or show or stop:
+                training.check(tokens)
+            bits = training.bits_per_byte(valid) if validate else math.nan
+        except FloatingPointError:
+            end(f"step {step}: it led to a loss that is not finite (lower --lr?)")
+        report.line(loss, bits, keep=validate)
+        if validate or step % LOG_EVERY == 0:
+            n_tokens = step * training.windows_per_step * training.config.n_ctx
+            mean = sum(training.losses) / len(training.losses)
+            row = step, n_tokens, training.seconds, rate, mean, bits
+            training.log.append(dict(zip(COLUMNS, row, strict=True)))
+            training.losses = []
+        if show:
+            print(f"  | {sample(training, args.prompt)}", file=sys.stderr, flush=True)
+        if store or stop:
+            try:
+                training.save()
+            except OSError as error:
+                end(f"step {step} could not be saved: {error}")
+            saved = step
+    if training.step < training.steps:
+        how = "to go on, repeat the command with --resume"
+        notice(f"stopped and saved at step {training.step}; {how}")
+        raise KeyboardInterrupt
+
+
+def sample(training: Training, prompt: str) -> str:
+    """A line of what the model writes now, always with the same dice."""
+    model = training.nested, training.config, training.tokenizer
+    options = Options(Sampling(0.8, top_k=40), max_tokens=48, seed=0)
+    text = "".join(piece for _, piece in generate_text(*model, prompt, options))
+    return (prompt + text).replace("\n", " ")
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """What is not given stays None: to resume a run means to keep its settings."""
+    parser = Parser("python -m minigpt2.train", description="Train a GPT-2 on texts.")
+
+    def add(name: str, help: str, **kwargs: Any) -> None:
+        parser.add_argument(name, help=help, **kwargs)
+
+    paths = {"type": Path, "nargs": "+", "metavar": "PATH"}
+    number, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
+    add("--data", "text files, or directories of .txt files", required=True, **paths)
+    add("--valid", "unseen texts (default: the last 5%% of the data)", **paths)
+    add("--out", "for model, log and curve", required=True, type=Path, metavar="DIR")
+    add("--resume", "go on with the run in --out", action="store_true")
+    add("--init", "start from tiny, 124M …, a directory, or none", metavar="MODEL")
+    for name, value in SHAPE.items():
+        add(flag(name), f"of a new model (default {value})", **number)
+    add("--steps", f"updates of the parameters (default {STEPS})", **number)
+    add("--batch-size", "windows in a batch (default: 4,096 tokens)", **number)
+    add("--accumulate", "batches in a step (default 1)", **number)
+    add("--lr", "highest learning rate (default at most 0.003)", **real)
+    add("--warmup", "steps up to it (default: a tenth, at most 100)", **number)
+    add("--weight-decay", "of matrices (default 0.1)", **real)
+    add("--seed", "of first parameters and order of windows (default 0)", **number)
+    add("--threads", "default: one for each core", **number)
+    add("--save-every", "in steps (default 100)", default=100, **number)
+    add("--valid-every", "in steps (default 100)", default=100, **number)
+    add("--sample-every", "in steps (default 200)", default=200, **number)
+    add("--prompt", "what samples begin with", default="", metavar="TEXT")
+    args = parser.parse_args(argv)
+    for name, value in vars(args).items():
+        lowest = 0 if name in ("seed", "warmup", "weight_decay", "lr") else 1
+        if type(value) in (int, float) and not lowest <= value < math.inf:
+            parser.error(f"{flag(name)} must be at least {lowest}, not {value}")
+    return args
+
+
+def new(args: argparse.Namespace, config: Config, vocabulary: Path) -> Training:
+    """A run from its beginning, with all parameters zero."""
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    fresh = args.init in (None, "none")
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    defaults = {
+        "init": "none",
+        "steps": STEPS,
+        "batch_size": max(1, 4096 // config.n_ctx),
+        "accumulate": 1,
+        "lr": 0.003 * min(1, 192 / config.n_embd) * (1 if fresh else 0.1),
+        "warmup": min(100, given.get("steps", STEPS) // 10),
+        "weight_decay": 0.1,
+        "seed": 0,
+        "threads": cores,
+    }
+    settings = {name: given.get(name, value) for name, value in defaults.items()}
+    settings["threads"] = min(settings["threads"], settings["batch_size"])
+    tokenizer = Tokenizer.from_file(vocabulary, config.n_vocab)
+    return Training(config, tokenizer, settings, args.out)
+
+
+def resumed(args: argparse.Namespace) -> Training:
+    """The run in --out, as it was when it was saved."""
+    if not (args.out / STATE).exists():
+        raise ValueError(f"{args.out}: no run to resume: {STATE} is missing")
+    arrays, facts = read_state(args.out / STATE)
+    for name, value in (facts["config"] | facts["settings"]).items():
+        if getattr(args, name, None) not in (None, value):
+            problem = f"the run began with {flag(name)} {value}"
+            raise ValueError(f"{args.out}: {problem}, and cannot go on with another")
+    config = Config(**facts["config"])
+    tokenizer = Tokenizer.from_file(args.out / "merges.txt", config.n_vocab)
+    training = Training(config, tokenizer, facts["settings"], args.out)
+    training.restore(arrays, facts)
+    return training
+
+
+def start(args: argparse.Namespace) -> Training:
+    """The run that the command line asks for. Raises ValueError, OSError or
+    CheckpointError, in words."""
+    if args.resume:
+        return resumed(args)
+    for name in MODEL_FILES:
+        if (args.out / name).exists():
+            how = "go on with --resume, or choose another --out"
+            raise ValueError(f"{args.out} holds a model ({name}): {how}")
+    shape = {k: v for k, v in vars(args).items() if k in SHAPE and v is not None}
+    if args.init in (None, "none"):
+        training = new(args, Config(**SHAPE | shape), RELEASED_VOCABULARY)
+        initialise(training.params, np.random.default_rng(training.settings["seed"]))
+        return training
+    for name in shape:
+        raise ValueError(f"{flag(name)} is for new models: {args.init} has its own")
+    directory = locate.find(args.init)
+    if directory is None:
+        how = f"python -m minigpt2.download {args.init}"
+        raise ValueError(f"{args.init} is not there yet: {how}")
+    config, tensors, vocabulary = read_model(directory)
+    training = new(args, config, vocabulary)
+    for name, array in tensors.items():
+        training.params[name][:] = array
+    return training
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    np.seterr(all="ignore")  # the loop looks for numbers that are not finite
+    keep_memory()
+    if not one_blas_thread():
+        args.threads = 1
+    try:
+        training = start(args)
+        config, settings = training.config, training.settings
+        tokens = read_tokens(args.data, training.tokenizer)
+        if args.valid:
+            valid = read_tokens(args.valid, training.tokenizer)
+        else:
+            tokens, valid = np.split(tokens, [len(tokens) - len(tokens) // 20])
+        if len(tokens) <= config.n_ctx:
+            needed = f"a context and one to predict are {config.n_ctx + 1}"
+            raise ValueError(f"the data has {len(tokens)} tokens, but {needed}")
+        fingerprint = zlib.crc32(tokens.tobytes())
+        if settings.setdefault("fingerprint", fingerprint) != fingerprint:
+            raise ValueError(f"the data is not that of the run in {args.out}")
+        if not args.resume:
+            args.out.mkdir(parents=True, exist_ok=True)
+            save.write_description(args.out, config, training.tokenizer)
+            training.save()
+    except (CheckpointError, ValueError, OSError) as error:
+        fail(error)
+    notice(
+        f"{len(training.buffer):,} parameters, {len(tokens):,} tokens; "
+        f"{training.steps - training.step} steps of {training.windows_per_step} "
+        f"windows of {config.n_ctx} tokens, on {settings['threads']} threads"
+    )
+    loop(training, tokens, valid, args)

@@ -1,0 +1,61 @@
+"""What is said to whoever waits: lines on standard error."""
+
+import sys
+import time
+
+MAX_LINE = 2000  # characters of a message
+
+
+def notice(message: object) -> None:
+    """One line on standard error, which is no part of the output.
+
+    What files and servers say may be in it: line breaks, commands to the terminal and
+    the middle of an endless text are not.
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+    if len(text) > MAX_LINE:
+        text = f"{text[: MAX_LINE // 2]} … {text[-MAX_LINE // 2 :]}"
+    print(f"minigpt2: {text}", file=sys.stderr)
+
+
+class Progress:
+    """A line on standard error: how much is done, how fast, and the time left.
+
+    On a terminal it is kept up to date; elsewhere it is written once, at the end.
+    `unit` is that of the figures shown, `size` how many bytes it has.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        done: int = 0,
+        unit: str = "MB",
+        size: float = 1e6,
+    ) -> None:
+        self.title, self.total, self.done = title, total, done
+        self.unit, self.size = unit, size
+        self.start, self.at_start, self.shown = time.monotonic(), done, 0.0
+
+    def add(self, size: int) -> None:
+        self.done += size
+        if sys.stderr.isatty() and time.monotonic() - self.shown > 0.1:
+            self.shown = time.monotonic()
+            print(f"\r{self}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        print(f"\r{self}\x1b[K" if sys.stderr.isatty() else self, file=sys.stderr)
+
+    def __str__(self) -> str:
+        seconds = max(time.monotonic() - self.start, 1e-3)
+        speed = (self.done - self.at_start) / seconds  # bytes a second
+        size, unit = self.size, self.unit
+        text = f"{self.title}: {self.done / size:.1f} {unit}"
+        if self.total:
+            percent = 100 * self.done // self.total
+            text += f" of {self.total / size:.1f} {unit}, {percent} %"
+        text += f", {speed / size:.1f} {unit}/s"
+        if self.done < self.total and speed:
+            left = int((self.total - self.done) / speed)
+            text += f", {left // 60}:{left % 60:02} left"
+        return text

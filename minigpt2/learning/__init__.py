@@ -1,0 +1,1 @@
+"""Loss → gradient → better weights."""

@@ -1,0 +1,1 @@
+"""One forward pass → a web page."""

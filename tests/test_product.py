@@ -1,0 +1,100 @@
+"""Products and passes that are taken apart for speed give what the plain ones give."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from minigpt2 import model
+from minigpt2.model import Cache
+from minigpt2.speed import product
+from minigpt2.speed.prefill import prefill
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 15, 16, 17])
+@pytest.mark.parametrize("columns", [5, 4096, 4097, 10_000])
+def test_a_product_of_few_rows_is_the_product(rows, columns):
+    rng = np.random.default_rng(rows)
+    x = rng.standard_normal((rows, 24)).astype(np.float32)
+    w = rng.standard_normal((24, columns)).astype(np.float32)
+    for matrix in w, np.asfortranarray(w):
+        y = product.product(x, matrix)
+        assert y.dtype == np.float32 and y.shape == (rows, columns)
+        assert np.abs(y - x @ w).max() <= 1e-5
+    assert product.product(x[:, None], w).shape == (rows, 1, columns)
+
+
+def test_a_product_keeps_float64():
+    assert (
+        product.product(np.ones((2, 3)), np.ones((3, 4), np.float32)).dtype
+        == np.float64
+    )
+
+
+@pytest.fixture
+def two_threads():
+    """As on a machine with two cores. With another BLAS than OpenBLAS there is no such
+    setting, and passes are read one after the other."""
+    if product.openblas() is None:
+        pytest.skip("NumPy's BLAS is not OpenBLAS")
+    get, set = product.openblas()
+    before = get()
+    set(2)
+    yield get
+    set(before)
+
+
+def tokens_of(gpt2, length):
+    return np.random.default_rng(0).integers(0, gpt2.config.n_vocab, (1, length))
+
+
+def test_blocks_of_chunks_keep_step(two_threads, tiny, monkeypatch):
+    """Block n of a chunk runs after block n of the chunk before, on two threads that
+    BLAS does not divide further."""
+    taken, names = [], set()
+    block = model.block
+
+    def watched(x, params, kv, n_past):
+        names.add(threading.current_thread().name)
+        assert two_threads() == 1
+        time.sleep(0.001 * (n_past % 32 > 0))
+        y = block(x, params, kv, n_past)
+        taken.append((n_past, id(params)))
+        return y
+
+    monkeypatch.setattr(model, "block", watched)
+    prefill(tiny.params, tokens_of(tiny, 80), Cache(tiny.config), rows=16)
+    for past in range(16, 80, 16):
+        for params in tiny.params["h"]:
+            before, after = (past - 16, id(params)), (past, id(params))
+            assert taken.index(before) < taken.index(after)
+    assert len(names) == 2
+    assert two_threads() == 2
+
+
+def test_a_chunk_that_fails_ends_them_all(two_threads, tiny, monkeypatch):
+    block = model.block
+
+    def failing(x, params, kv, n_past):
+        if n_past == 16:
+            raise MemoryError("no room")
+        return block(x, params, kv, n_past)
+
+    monkeypatch.setattr(model, "block", failing)
+    with pytest.raises(MemoryError, match="no room"):
+        prefill(tiny.params, tokens_of(tiny, 90), Cache(tiny.config), rows=16)
+    assert two_threads() == 2
+
+
+@pytest.mark.parametrize("blas", ["OpenBLAS", "another"])
+@pytest.mark.parametrize("rows", [1, 7, 16, 128, 250])
+def test_a_prompt_is_the_same_in_chunks(two_threads, tiny, monkeypatch, blas, rows):
+    tokens, cache, once = tokens_of(tiny, 250), Cache(tiny.config), Cache(tiny.config)
+    if blas == "another":
+        monkeypatch.setattr("minigpt2.speed.prefill.openblas", lambda: None)
+    whole = model.forward(tiny.params, tokens, once)
+    read = prefill(tiny.params, tokens, cache, rows)
+    assert np.abs(read - whole).max() <= 1e-4
+    assert cache.length == 250
+    assert np.abs(cache.kv - once.kv)[..., :250, :].max() <= 1e-4
