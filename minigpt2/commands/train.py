@@ -2,8 +2,8 @@
 
     python -m minigpt2.train --data books/ --out weights/mine
 
-How a transformer learns stands in backward.py, how a gradient becomes better weights in
-optimizer.py.
+How a transformer learns is in learning/backward.py; how a gradient becomes better weights,
+in learning/optimizer.py.
 """
 
 import argparse
@@ -11,9 +11,10 @@ import math
 import os
 import signal
 import sys
+import threading
 import zlib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from ..files.progress import notice
 from ..generate import Options, generate_text
 from ..learning.corpus import read_tokens
 from ..learning.optimizer import initialise
-from ..learning.training import COLUMNS, STATE, LiveLine, Training, read_state
+from ..learning.training import STATE, LiveLine, Training, read_state
 from ..model import Array, Config
 from ..sampling import Sampling
 from ..speed.memory import keep_memory
@@ -44,54 +45,53 @@ def loop(
 
     Ctrl-C ends it after the step at hand, a second one at once.
     """
-    stop: list[int] = []
+    stop, line, saved = stop_on_signal(), LiveLine(training), training.step
+    try:
+        while training.step < training.steps and not stop.is_set():
+            loss, rate = training.train_step(tokens)
+            validate, show, save = (
+                training.step % every == 0 or training.step == training.steps
+                for every in (args.valid_every, args.sample_every, args.save_every)
+            )
+            save = save or stop.is_set()
+            if show or save:
+                training.check(tokens)
+            bits = training.bits_per_byte(valid) if validate else math.nan
+            line.write(loss, bits, keep=validate)
+            training.record(
+                loss, rate, bits, validate or training.step % LOG_EVERY == 0
+            )
+            if show:
+                text = sample(training, args.prompt)
+                print(f"  | {text}", file=sys.stderr, flush=True)
+            if save:
+                training.save()
+                saved = training.step
+    except FloatingPointError as error:
+        problem = f"{error} (a lower --lr may help)"
+    except OSError as error:
+        problem = f"it could not be saved: {error}"
+    else:
+        if training.step < training.steps:
+            how = "to go on, repeat the command with --resume"
+            notice(f"stopped and saved at step {training.step}; {how}")
+            raise KeyboardInterrupt
+        return
+    there = f"the checkpoint of step {saved} is still in {training.out}"
+    fail(f"after step {training.step}: {problem}; {there}")
+
+
+def stop_on_signal() -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM; the second one interrupts as usual."""
+    stop = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
-        stop.append(number)
+        stop.set()
         signal.signal(number, signal.default_int_handler)
 
     for number in signal.SIGINT, signal.SIGTERM:
         signal.signal(number, on_signal)
-    report, saved = LiveLine(training), training.step
-
-    def end(problem: str) -> NoReturn:
-        fail(f"{problem}; the checkpoint of step {saved} stays in {training.out}")
-
-    while training.step < training.steps and not stop:
-        try:
-            loss, rate = training.train_step(tokens)
-        except FloatingPointError as error:
-            end(f"step {training.step + 1}: {error} (a lower --lr may help)")
-        training.losses.append(loss)
-        step, last = training.step, training.step == training.steps
-        validate = last or step % args.valid_every == 0
-        store = last or step % args.save_every == 0
-        show = last or step % args.sample_every == 0
-        try:
-            if store or show or stop:
-                training.check(tokens)
-            bits = training.bits_per_byte(valid) if validate else math.nan
-        except FloatingPointError:
-            end(f"step {step}: it led to a loss that is not finite (lower --lr?)")
-        report.line(loss, bits, keep=validate)
-        if validate or step % LOG_EVERY == 0:
-            n_tokens = step * training.windows_per_step * training.config.n_ctx
-            mean = sum(training.losses) / len(training.losses)
-            row = step, n_tokens, training.seconds, rate, mean, bits
-            training.log.append(dict(zip(COLUMNS, row, strict=True)))
-            training.losses = []
-        if show:
-            print(f"  | {sample(training, args.prompt)}", file=sys.stderr, flush=True)
-        if store or stop:
-            try:
-                training.save()
-            except OSError as error:
-                end(f"step {step} could not be saved: {error}")
-            saved = step
-    if training.step < training.steps:
-        how = "to go on, repeat the command with --resume"
-        notice(f"stopped and saved at step {training.step}; {how}")
-        raise KeyboardInterrupt
+    return stop
 
 
 def sample(training: Training, prompt: str) -> str:
@@ -128,6 +128,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--lr", "highest learning rate (default at most 0.003)", **real)
     add("--warmup", "steps up to it (default: a tenth, at most 100)", **number)
     add("--weight-decay", "of matrices (default 0.1)", **real)
+    drills = "share of windows that repeat a few random tokens (default 0)"
+    add("--drills", drills, **real)
     add("--seed", "of first parameters and order of windows (default 0)", **number)
     add("--threads", "default: one for each core", **number)
     add("--save-every", "in steps (default 100)", default=100, **number)
@@ -136,9 +138,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--prompt", "what samples begin with", default="", metavar="TEXT")
     args = parser.parse_args(argv)
     for name, value in vars(args).items():
-        lowest = 0 if name in ("seed", "warmup", "weight_decay", "lr") else 1
+        lowest = 0 if name in ("seed", "warmup", "weight_decay", "drills", "lr") else 1
         if type(value) in (int, float) and not lowest <= value < math.inf:
             parser.error(f"{flag(name)} must be at least {lowest}, not {value}")
+    if args.drills is not None and args.drills > 1:
+        parser.error(f"--drills must be at most 1, not {args.drills}")
     return args
 
 
@@ -158,6 +162,7 @@ def new(args: argparse.Namespace, config: Config, vocabulary: Path) -> Training:
         "lr": 0.003 * min(1, 192 / config.n_embd) * (1 if fresh else 0.1),
         "warmup": min(100, given.get("steps", STEPS) // 10),
         "weight_decay": 0.1,
+        "drills": 0.0,
         "seed": 0,
         "threads": cores,
     }

@@ -47,21 +47,14 @@ def layer_norm(x: Array, params: Params, grads: Params, eps: float = 1e-5) -> Bo
     y = model.layer_norm(x, **params, eps=eps)
 
     def backward(dy: Array) -> Array:
-        g, C = params["g"], x.shape[-1]
-        flat, dy_flat = rows(x), rows(dy)
-        normal = flat - flat.mean(-1, keepdims=True)  # (R, C)
-        variance = np.einsum("rc,rc->r", normal, normal) / C  # (R,)
-        sigma = np.sqrt(variance + eps)[:, None]  # (R, 1)
-        normal /= sigma
-        product = dy_flat * normal  # (R, C)
-        grads["g"] += product.sum(0)
-        grads["b"] += dy_flat.sum(0)
-        normal *= (product @ g / C)[:, None]
-        dx = np.multiply(dy_flat, g, out=product)
-        dx -= (dy_flat @ g / C)[:, None]
-        dx -= normal
-        dx /= sigma
-        return dx.reshape(x.shape)
+        sigma = np.sqrt(x.var(-1, keepdims=True) + eps)  # (…, 1)
+        normal = (x - x.mean(-1, keepdims=True)) / sigma  # x̂, (…, C)
+        grads["g"] += rows(dy * normal).sum(0)
+        grads["b"] += rows(dy).sum(0)
+        dnormal = params["g"] * dy  # dx̂
+        shift = dnormal.mean(-1, keepdims=True)
+        stretch = normal * (dnormal * normal).mean(-1, keepdims=True)
+        return (dnormal - shift - stretch) / sigma
 
     return y, backward
 
@@ -82,7 +75,7 @@ def gelu(x: Array) -> Box:
     """y = x Φ,  Φ = (1 + tanh(u)) / 2,  u = a x + b x³,
     a = sqrt(2/π),  b = 0.044715 a.
 
-    dx = dy (Φ + x Φ'),  x Φ' = 2 Φ (1 - Φ) x u',  x u' = a x + 3 b x³.
+    dx = dy (Φ + x Φ'),  Φ' = 2 Φ (1 - Φ) u',  u' = a + 3 b x².
     """
     y = model.gelu(x)
     a, b = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
@@ -90,21 +83,11 @@ def gelu(x: Array) -> Box:
     def backward(dy: Array) -> Array:
         dx = np.empty_like(x)
         for i in range(0, len(rows(x)), ROWS_AT_ONCE):
-            part = rows(x)[i : i + ROWS_AT_ONCE]
-            slope = np.square(part, out=rows(dx)[i : i + ROWS_AT_ONCE])
-            phi = slope * b
-            phi += a
-            phi *= part
-            np.tanh(phi, out=phi)
-            phi += 1
-            phi *= 0.5
-            slope *= 6 * b
-            slope += 2 * a
-            slope *= part  # 2 x u'
-            slope *= 1 - phi
-            slope += 1
-            slope *= phi
-            slope *= rows(dy)[i : i + ROWS_AT_ONCE]
+            few = slice(i, i + ROWS_AT_ONCE)
+            z = rows(x)[few]
+            phi = (1 + np.tanh(a * z + b * z * z * z)) / 2
+            slope = phi + 2 * phi * (1 - phi) * z * (a + 3 * b * z * z)
+            rows(dx)[few] = rows(dy)[few] * slope
         return dx
 
     return y, backward

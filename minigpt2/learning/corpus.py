@@ -31,13 +31,19 @@ def read_tokens(paths: list[Path], tokenizer: Tokenizer) -> Array:  # int32 (tok
     return np.concatenate(tokens)
 
 
-def windows(tokens: Array, n_ctx: int, first: int, count: int, seed: int) -> Array:
+def draw_windows(
+    tokens: Array, n_ctx: int, first: int, count: int, seed: int, drills: float = 0.0
+) -> Array:
     """Numbers `first` to `first + count` of an endless sequence of windows, which
     `seed` determines: int (count, n_ctx + 1).
 
     The text is cut into n windows of n_ctx tokens, and one more to predict; they come
     in random order, each once; then the text is cut at other places, and so on. Nothing
     has to be remembered to go on.
+
+    A share `drills` of them is drills instead: a few random tokens of the text, again and
+    again. Only copying foretells them, and books seldom reward it: without drills, a small
+    model does not learn to copy (weights/tiny/README.md).
     """
     n = max(1, (len(tokens) - 1) // n_ctx - 1)
     starts = np.empty(count, np.int64)
@@ -47,4 +53,10 @@ def windows(tokens: Array, n_ctx: int, first: int, count: int, seed: int) -> Arr
         begin = epoch * n  # the number of this epoch's first window
         start, stop = max(first, begin), min(first + count, begin + n)
         starts[start - first : stop - first] = cuts[start - begin : stop - begin]
-    return tokens[starts[:, None] + np.arange(n_ctx + 1)]
+    batch = tokens[starts[:, None] + np.arange(n_ctx + 1)]
+    for i, window in enumerate(batch if drills else ()):
+        rng = np.random.default_rng((seed, first + i, 1))  # 1: no epoch's generator
+        if rng.random() < drills:
+            few = rng.choice(tokens, rng.integers(4, 4 + n_ctx // 5))
+            window[:] = np.resize(few, len(window))
+    return batch

@@ -6,8 +6,9 @@ taken in slices that stay in the cache.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -89,32 +90,30 @@ class AdamW:
         self.betas, self.eps = betas, eps
         self.m, self.v, self.step = np.zeros_like(params), np.zeros_like(params), 0
 
-    def update(self, grads: Array, rate: float, scale: float = 1.0, run=map) -> None:
+    def update(
+        self,
+        grads: Array,
+        rate: float,
+        scale: float = 1.0,
+        run: Callable[..., Any] = map,
+    ) -> None:
         """One step with the gradient scale · grads; `run` may be the map of a pool of
         threads."""
         self.step += 1
         (b1, b2), t = self.betas, self.step
-        size, root = rate / (1 - b1**t), math.sqrt(1 - b2**t)
 
-        def update(span: slice) -> None:
+        def change(span: slice) -> None:
             p, m, v = self.params[span], self.m[span], self.v[span]
-            g = grads[span] * scale
+            g = scale * grads[span]
+            m[:] = b1 * m + (1 - b1) * g
+            v[:] = b2 * v + (1 - b2) * g * g
+            m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
+            direction = m_hat / (np.sqrt(v_hat) + self.eps)
             if span.start < self.n_decay:
-                p *= 1 - rate * self.decay
-            m *= b1
-            m += (1 - b1) * g
-            v *= b2
-            g *= g
-            g *= 1 - b2
-            v += g
-            np.sqrt(v, out=g)
-            g /= root
-            g += self.eps
-            np.divide(m, g, out=g)
-            g *= size
-            p -= g
+                direction += self.decay * p
+            p -= rate * direction
 
-        list(run(update, slices(len(self.params), self.n_decay)))
+        list(run(change, slices(len(self.params), self.n_decay)))
 
 
 def slices(length: int, boundary: int = 0) -> Iterator[slice]:

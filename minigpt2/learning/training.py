@@ -1,7 +1,7 @@
-"""A run of training: how it takes a step, is reported and saved, and goes on.
+"""A run of training: how does it take a step, get saved, and go on?
 
-It is a model, an optimizer, settings and a log. What cannot be had again stands in one
-file, STATE, so that its parts cannot come apart.
+It is a model, an optimizer, settings and a log. Everything needed to resume is saved in one
+file, STATE, so that it is never half old, half new.
 """
 
 import csv
@@ -19,7 +19,7 @@ from ..model import Array, Config, nest
 from ..score import log_probabilities
 from ..tokenizer import Tokenizer
 from . import curve
-from .corpus import windows
+from .corpus import draw_windows
 from .optimizer import AdamW, Stepper, flat, learning_rate, n_matrix
 
 STATE = "training.safetensors"  # parameters, moments, step and settings
@@ -67,9 +67,20 @@ class Training:
         """
         s, n = self.settings, self.windows_per_step
         rate = learning_rate(self.step, s["steps"], s["lr"], s["warmup"])
-        batch = windows(tokens, self.config.n_ctx, self.step * n, n, s["seed"])
+        first, n_ctx, drills = self.step * n, self.config.n_ctx, s.get("drills", 0.0)
+        batch = draw_windows(tokens, n_ctx, first, n, s["seed"], drills)
         loss, _ = self.stepper.step(np.split(batch, s["accumulate"]), rate)
         return loss, rate
+
+    def record(self, loss: float, rate: float, bits: float, row: bool) -> None:
+        """Note the loss of a step; with `row`, log the mean of those since the last row."""
+        self.losses.append(loss)
+        if row:
+            n_tokens = self.step * self.windows_per_step * self.config.n_ctx
+            mean = sum(self.losses) / len(self.losses)
+            values = self.step, n_tokens, self.seconds, rate, mean, bits
+            self.log.append(dict(zip(COLUMNS, values, strict=True)))
+            self.losses = []
 
     def bits_per_byte(self, tokens: Array) -> float:
         """Σ -log2 p(token) / Σ bytes of the tokens, over windows at equal distances in
@@ -142,7 +153,7 @@ class LiveLine:
         self.before, self.start = training.seconds, time.monotonic()
         self.valid = ""
 
-    def line(self, loss: float, bits: float, keep: bool) -> None:
+    def write(self, loss: float, bits: float, keep: bool) -> None:
         training, done = self.training, time.monotonic() - self.start
         training.seconds = self.before + done
         pace = done / (training.step - self.first)  # seconds a step
