@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from helpers import SMALL
 
 import minigpt2
 from minigpt2.files import locate

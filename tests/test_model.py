@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import SMALL
+from helpers import SMALL
 
 from minigpt2 import model
 from minigpt2.model import Cache, Config
