@@ -195,7 +195,7 @@ def test_verify_names_the_tensor_with_a_wrong_byte(tmp_path):
     for name, found in Checkpoint(directory).entries.items():
         last = found.offset + found.size - 1
         flip(directory / DATA, last, 0x10)
-        words = f"{DATA}: tensor {name} ", "CRC-32C", f"expected {entry.crc:08x}"
+        words = f"{DATA}: tensor {name} ", "CRC-32C", f"expected {found.crc:08x}"
         refuses(directory, *words, how=lambda path: Checkpoint(path).verify())
         flip(directory / DATA, last, 0x10)
     Checkpoint(directory).verify()
