@@ -1,12 +1,9 @@
 """The two checkpoints that the tests read: OpenAI's format and the embedded model."""
 
-from pathlib import Path
-
 import pytest
+from helpers import SMALL
 
 import minigpt2
-
-SMALL = Path(__file__).with_name("official-small")
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from test_checkpoint import (
+from checkpoints import (
     HEADER,
     HPARAMS,
     INDEX,

@@ -12,6 +12,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import (
+    CONFIG,
+    DATA,
+    HEADER,
+    HPARAMS,
+    INDEX,
+    MERGES,
+    TINY,
+    block,
+    copy_small,
+    entry,
+    hparams,
+    huggingface,
+    message,
+    safetensors,
+    table,
+    varint,
+    weights,
+    with_header,
+)
+from helpers import SMALL, VOCABULARY
 
 import minigpt2
 from minigpt2 import CheckpointError, Config
@@ -23,21 +44,6 @@ from minigpt2.files.checkpoint import (
 )
 from minigpt2.files.crc32c import FOLD, OFFSETS, PIECE, crc32c, masked
 from minigpt2.model import shapes
-
-SMALL = Path(__file__).with_name("official-small")
-VOCABULARY = Path(minigpt2.__file__).with_name("vocab.bpe")
-HPARAMS, INDEX, DATA = OPENAI_FILES
-CONFIG = Config(n_vocab=1000, n_ctx=40, n_embd=24, n_head=3, n_layer=4)
-TINY = Config(n_vocab=100, n_ctx=8, n_embd=8, n_head=2, n_layer=2)
-
-
-def copy_small(tmp_path):
-    """A copy of the small checkpoint that OpenAI's code wrote."""
-    directory = tmp_path / "model"
-    directory.mkdir()
-    for name in OPENAI_FILES:
-        shutil.copyfile(SMALL / name, directory / name)
-    return directory
 
 
 def refuses(directory, *words, how=Checkpoint):
@@ -186,10 +192,10 @@ def test_verify_counts_every_byte():
 
 def test_verify_names_the_tensor_with_a_wrong_byte(tmp_path):
     directory = copy_small(tmp_path)
-    for name, entry in Checkpoint(directory).entries.items():
-        last = entry.offset + entry.size - 1
+    for name, found in Checkpoint(directory).entries.items():
+        last = found.offset + found.size - 1
         flip(directory / DATA, last, 0x10)
-        words = f"{DATA}: tensor {name} ", "CRC-32C", f"expected {entry.crc:08x}"
+        words = f"{DATA}: tensor {name} ", "CRC-32C", f"expected {found.crc:08x}"
         refuses(directory, *words, how=lambda path: Checkpoint(path).verify())
         flip(directory / DATA, last, 0x10)
     Checkpoint(directory).verify()
@@ -254,51 +260,6 @@ def test_an_extended_index_is_refused(tmp_path):
     with open(directory / INDEX, "ab") as file:
         file.write(b"\0")
     refuses(directory, f"{INDEX}: ", "magic number")
-
-
-def varint(n):
-    return bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80]) + varint(n >> 7)
-
-
-def message(*fields):
-    """A protocol buffer of (number, value): int → varint, bytes → length-delimited."""
-    data = b""
-    for number, value in fields:
-        if isinstance(value, bytes):
-            data += varint(number << 3 | 2) + varint(len(value)) + value
-        else:
-            data += varint(number << 3) + varint(value)
-    return data
-
-
-def entry(dtype=1, shape=(2,), shard=0, offset=0, size=8, crc=0, more=b""):
-    dims = [(2, message((1, n))) for n in shape]
-    numbers = (
-        message((3, shard), (4, offset), (5, size)) + b"\x35" + struct.pack("<I", crc)
-    )
-    return message((1, dtype), (2, message(*dims))) + numbers + more
-
-
-def block(records, restarts=b"\0\0\0\0\1\0\0\0", compression=0):
-    data = b"".join(
-        varint(0) + varint(len(key)) + varint(len(value)) + key + value
-        for key, value in records
-    )
-    data += restarts + bytes([compression])
-    return data + struct.pack("<I", masked(crc32c(data)))
-
-
-def table(data_block):
-    """An index file with one data block, all its CRCs right."""
-    handle = varint(0) + varint(len(data_block) - 5)
-    top = block([(b"z", handle)])
-    footer = b"\0\0" + varint(len(data_block)) + varint(len(top) - 5)
-    return (
-        data_block + top + footer.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
-    )
-
-
-HEADER = (b"", message((1, 1)))
 
 
 @pytest.mark.parametrize(
@@ -435,10 +396,6 @@ def test_a_huge_index_is_refused_unread(tmp_path):
 # hparams.json
 
 
-def hparams(**changes):
-    return json.dumps(vars(CONFIG) | changes)
-
-
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -492,71 +449,6 @@ def test_hparams_that_do_not_fit_the_tensors_are_refused(tmp_path, changes, word
 
 
 # Hugging Face's layout
-
-
-def weights(config):
-    """Parameters that float16 and bfloat16 hold exactly, by OpenAI's names."""
-    rng = np.random.default_rng(3)
-    return {
-        name: (rng.integers(-128, 128, shape) / 64).astype(np.float32)
-        for name, shape in shapes(config)
-    }
-
-
-def stored(array, dtype):
-    """The bytes of a float32 array in a safetensors file."""
-    if dtype == "BF16":  # the upper two of the four bytes of each number
-        return np.frombuffer(array.tobytes(), np.uint8).reshape(-1, 4)[:, 2:].tobytes()
-    return array.astype({"F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
-
-
-def huggingface_name(name):
-    """h0/ln_1/g → h.0.ln_1.weight"""
-    *parents, last = name.split("/")
-    if not parents:
-        return f"{name}.weight"
-    parents[0] = parents[0].replace("h", "h.")
-    return ".".join([*parents, "bias" if last == "b" else "weight"])
-
-
-def safetensors(tensors, padding=0):
-    """A safetensors file of {name: (dtype, shape, bytes)}."""
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, (dtype, shape, data) in tensors.items():
-        ends = [offset, offset + len(data)]
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": ends}
-        offset = ends[1]
-    return with_header(
-        json.dumps(header), b"".join(t[2] for t in tensors.values()), padding
-    )
-
-
-def with_header(header, data, padding=0):
-    header = header.encode() + b" " * padding
-    return struct.pack("<Q", len(header)) + header + data
-
-
-def huggingface(
-    directory, dtype="F32", prefix="", masks=False, padding=0, sizes=TINY, **settings
-):
-    """Write a checkpoint of these sizes in Hugging Face's layout."""
-    directory.mkdir(exist_ok=True)
-    config = {"model_type": "gpt2", "activation_function": "gelu_new"}
-    config |= {"vocab_size": sizes.n_vocab, "n_positions": sizes.n_ctx}
-    config |= {name: getattr(sizes, name) for name in ("n_embd", "n_head", "n_layer")}
-    (directory / "config.json").write_text(json.dumps(config | settings))
-    tensors = {}
-    for name, array in weights(sizes).items():
-        name = prefix + huggingface_name(name)
-        tensors[name] = dtype, array.shape, stored(array, dtype)
-    if masks:
-        N = sizes.n_ctx
-        mask = np.tri(N, dtype=np.uint8).tobytes()
-        for i in range(sizes.n_layer):
-            tensors[f"{prefix}h.{i}.attn.bias"] = "U8", (1, 1, N, N), mask
-            tensors[f"{prefix}h.{i}.attn.masked_bias"] = "F32", (), b"\0\0\0\0"
-    (directory / "model.safetensors").write_bytes(safetensors(tensors, padding))
-    return directory
 
 
 @pytest.mark.parametrize("masks", [False, True], ids=["", "masks"])
@@ -824,8 +716,6 @@ def test_an_unreadable_file_is_named(tmp_path, name):
 
 
 # The vocabulary
-
-MERGES = VOCABULARY.read_text(encoding="utf-8").split("\n")
 
 
 @pytest.mark.parametrize(

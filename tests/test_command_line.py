@@ -9,34 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+from helpers import PROMPT, SHORT, SMALL, TINY, has_mapped, run, start
 
 import minigpt2
 from minigpt2.files import locate
-
-PROMPT = "Once upon a time"
-TINY = ["--model", "tiny"]
-SHORT = [*TINY, "--max-tokens", "8"]
-
-
-def start(*arguments, module="minigpt2", **kwargs):
-    """The command as a process, without the user's own settings."""
-    settings = ("MINIGPT2_WEIGHTS", "MINIGPT2_URL")
-    env = {k: v for k, v in os.environ.items() if k not in settings}
-    env |= kwargs.pop("env", {})
-    pipe = subprocess.PIPE
-    streams = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe} | kwargs
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, env=env, **streams)
-
-
-def run(*arguments, stdin=None, **kwargs):
-    """Exit status, standard output and standard error of a finished command."""
-    if stdin is not None:
-        kwargs["stdin"] = subprocess.PIPE
-    process = start(*arguments, **kwargs)
-    out, err = process.communicate(stdin, timeout=60)
-    return process.returncode, out.decode(), err.decode()
 
 
 def test_text_goes_to_standard_output_and_nothing_else(tiny):
@@ -222,16 +198,9 @@ def test_a_closed_pipe_ends_quietly():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told():
     with open("/dev/full", "wb") as full:
-        status, _, err = run_to(full, PROMPT, *SHORT)
+        status, _, err = run(PROMPT, *SHORT, stdout=full)
     assert status == 1
     assert err == "minigpt2: [Errno 28] No space left on device\n"
-
-
-def run_to(stdout, *arguments, **kwargs):
-    process = start(*arguments, stdout=stdout, **kwargs)
-    err = process.stderr.read().decode()
-    process.stderr.close()
-    return process.wait(timeout=60), None, err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes descriptors in a shell")
@@ -284,11 +253,6 @@ def test_the_public_face():
         assert getattr(minigpt2, name).__name__ == name
     with pytest.raises(AttributeError, match="nonsense"):
         minigpt2.nonsense  # noqa: B018
-
-
-def has_mapped(process, name):
-    """Whether a compiled module of this name has been imported, as Linux tells."""
-    return name in Path(f"/proc/{process.pid}/maps").read_text()
 
 
 @pytest.mark.parametrize("room", ["download", "score", "explain", "train", "tokenizer"])

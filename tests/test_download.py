@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -24,15 +23,15 @@ from http.server import (
 )
 from pathlib import Path
 
+import helpers
 import pytest
-from test_misuse import WATCH
+from helpers import AUDIT, SMALL, finish
 
 import minigpt2
 from minigpt2.files import download, locate, lock
 from minigpt2.files.download import DownloadError
 
 PACKAGE = Path(minigpt2.__file__).parent
-SMALL = Path(__file__).with_name("official-small")
 FILES = {name: (SMALL / name).read_bytes() for name in locate.OPENAI_FILES}
 FILES["vocab.bpe"] = (PACKAGE / "vocab.bpe").read_bytes()
 DATA, INDEX, HPARAMS = (
@@ -274,23 +273,13 @@ def installed(tmp_path_factory):
 
 def start(installed, *arguments, program=("-m", "minigpt2.download"), **environment):
     """Start `python -m minigpt2.download`."""
-    variables = os.environ | {"PYTHONPATH": str(installed)} | environment
-    return subprocess.Popen(
-        [sys.executable, *program, *map(str, arguments)],
-        cwd=installed,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    env = {"PYTHONPATH": str(installed)} | environment
+    return helpers.start(*arguments, program=program, cwd=installed, env=env)
 
 
 def run(installed, *arguments, **environment):
     """Status, output and messages of `python -m minigpt2.download`."""
-    process = start(installed, *arguments, **environment)
-    output, messages = process.communicate(timeout=60)
-    return process.returncode, output, messages
+    return finish(start(installed, *arguments, **environment))
 
 
 def is_right(weights):
@@ -395,11 +384,10 @@ def test_the_command_prints_the_directory(server, tmp_path, installed):
 
 def test_a_download_writes_nowhere_else(server, tmp_path, installed):
     weights = tmp_path / "weights"
-    program = "-c", WATCH, os.path.realpath(weights), "minigpt2.download"
+    program = "-c", AUDIT, os.path.realpath(weights), "minigpt2.download"
     arguments = "124M", "--weights", weights, "--url", server.url
-    process = start(installed, *arguments, program=program)
-    output, messages = process.communicate(timeout=60)
-    assert (process.returncode, output) == (0, f"{weights / '124M'}\n"), messages
+    result, output, messages = run(installed, *arguments, program=program)
+    assert (result, output) == (0, f"{weights / '124M'}\n"), messages
     assert "open" not in messages
     assert "os." not in messages
 
@@ -544,9 +532,9 @@ def test_a_killed_download_goes_on(server, tmp_path, installed, number, status):
             time.sleep(0.01)
     finally:
         process.send_signal(number)
-        _, messages = process.communicate()
+        result, _, messages = finish(process)
         let_go.set()
-    assert (process.returncode, "Traceback" in messages) == (status, False)
+    assert (result, "Traceback" in messages) == (status, False)
     assert os.listdir(weights) == ["124M.part"]
     assert locate.find("124M", weights) is None
     have = data.stat().st_size
@@ -1079,14 +1067,14 @@ def test_a_server_says_at_what_time_to_come_again(server, tmp_path, sleeps):
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files by POSIX")
 @pytest.mark.parametrize("n", [0, 60, 1000, 65_536, 200_000, 400_000])
 def test_a_full_disk_is_told_and_the_next_run_goes_on(server, tmp_path, installed, n):
-    program = (
+    code = (
         "import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))"
     )
-    program += "; runpy.run_module('minigpt2.download', run_name='__main__')"
+    code += "; runpy.run_module('minigpt2.download', run_name='__main__')"
     arguments = ("124M", "--weights", tmp_path, "--url", server.url)
-    process = start(installed, *arguments, program=("-c", program.format(n)))
-    output, messages = process.communicate(timeout=60)
-    ends_in_words(process.returncode, messages, "cannot write", str(tmp_path))
+    program = "-c", code.format(n)
+    result, output, messages = run(installed, *arguments, program=program)
+    ends_in_words(result, messages, "cannot write", str(tmp_path))
     assert output == ""
     assert locate.find("124M", tmp_path) is None
     server.sent.clear()
@@ -1135,8 +1123,7 @@ def test_a_download_killed_at_any_point_goes_on(server, tmp_path, installed, see
         if point < 5:
             assert killed.wait(60)
             process.kill()
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL, (point, n)
+        assert finish(process)[0] == -signal.SIGKILL, (point, n)
         assert locate.find("124M", weights) is None or is_right(weights), n
         download.download("124M", weights, server.url)
         assert is_right(weights), (point, n)
@@ -1145,9 +1132,9 @@ def test_a_download_killed_at_any_point_goes_on(server, tmp_path, installed, see
 def test_two_downloads_at_once(server, tmp_path, installed):
     arguments = ("124M", "--weights", tmp_path, "--url", server.url)
     processes = [start(installed, *arguments) for _ in range(4)]
-    results = [(*p.communicate(timeout=60), p.returncode) for p in processes]
-    assert any(status == 0 for *_, status in results)
-    for output, messages, status in results:
+    results = [finish(process) for process in processes]
+    assert any(status == 0 for status, _, _ in results)
+    for status, output, messages in results:
         if status:
             ends_in_words(status, messages, "another process is downloading")
         else:

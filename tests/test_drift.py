@@ -1,17 +1,15 @@
 """The drift benchmark: how much the prompt matters, and how close paragraphs stay."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from helpers import ROOT, run
 
 from minigpt2.score import log_probabilities
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("there are no benchmarks here", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
@@ -98,10 +96,7 @@ def test_ranges_double_and_cover_all():
 
 
 def command(*arguments):
-    line = [sys.executable, str(BENCHMARKS / "drift.py"), "--model=tiny", *arguments]
-    env = os.environ | {"PYTHONPATH": str(BENCHMARKS.parent)}
-    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    return run("--model=tiny", *arguments, program=[BENCHMARKS / "drift.py"])
 
 
 def test_the_tables_and_the_picture(tmp_path):

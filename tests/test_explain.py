@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import textbook
+from helpers import ROOT, run
 
 import minigpt2
 from minigpt2 import model
@@ -19,7 +21,6 @@ from minigpt2.page import explain
 from minigpt2.page.watch import watch
 from minigpt2.sampling import Sampling
 
-ROOT = Path(__file__).parents[1]
 TEXT = "Once upon a time there was an “unbelievable” wolf 🐺.\nThe king said"
 HOSTILE = (
     "</script><script>document.title = 'hacked'</script><!-- <script> "
@@ -33,11 +34,6 @@ def unpack(data):
         name: np.frombuffer(base64.b64decode(a["data"]), a["type"]).reshape(a["shape"])
         for name, a in data["arrays"].items()
     }
-
-
-def softmax(logits):
-    p = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    return p / p.sum(-1, keepdims=True)
 
 
 def written(page):
@@ -79,7 +75,7 @@ def test_tokens_and_last_logits_are_the_models(tiny, arrays):
 
 def test_the_logit_lens_of_the_last_block_is_the_logits(tiny, arrays):
     logits = tiny.logits(tiny.tokenizer.encode(TEXT))
-    p = softmax(logits)
+    p = textbook.softmax(logits.astype(np.float64))
     assert arrays["lens"].shape == (6, len(logits), 5)
     best = np.argsort(-logits, axis=-1, kind="stable")[:, :5]
     assert (arrays["lens"][-1] == best).all()
@@ -97,14 +93,9 @@ def test_surprise_is_the_score_in_bits_and_rank_counts_likelier_tokens(tiny, arr
 
 def textbook_attention(params, x, n_head):
     """float64 weights (H, T, T) from the vectors (T, C) that enter a block."""
-    x = x.astype(np.float64)
-    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    x = x * params["ln_1"]["g"] + params["ln_1"]["b"]
-    qkv = x @ params["attn"]["c_attn"]["w"] + params["attn"]["c_attn"]["b"]
-    q, k, _ = (np.split(part, n_head, axis=-1) for part in np.split(qkv, 3, axis=-1))
-    scores = np.stack([a @ b.T / np.sqrt(b.shape[-1]) for a, b in zip(q, k)])
-    scores[:, np.triu(np.ones(scores.shape[1:], bool), 1)] = -np.inf
-    return softmax(scores)
+    x = textbook.layer_norm(x.astype(np.float64), **params["ln_1"])
+    heads = textbook.split_heads(x, params["attn"]["c_attn"], n_head)
+    return np.stack([textbook.attention_weights(q, k) for q, k, _ in heads])
 
 
 @pytest.mark.parametrize("length", [1, 40, 200])
@@ -241,9 +232,7 @@ def test_the_page_asks_nobody_for_anything(data):
 
 
 def command(*arguments, **kwargs):
-    line = [sys.executable, "-m", "minigpt2.explain", *arguments]
-    done = subprocess.run(line, capture_output=True, check=False, **kwargs)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    return run(*arguments, module="minigpt2.explain", **kwargs)
 
 
 def test_the_command(tiny, data, tmp_path):
@@ -257,9 +246,8 @@ def test_the_command(tiny, data, tmp_path):
     for name, array in unpack(found).items():
         assert array.shape == expected[name].shape
         assert np.allclose(array, expected[name], rtol=1e-3, atol=1e-3), name
-    given = {"input": TEXT.encode() + b"\n", "cwd": tmp_path}
-    env = {"PYTHONPATH": str(ROOT)}
-    assert command("--model=tiny", env=env, **given) == (0, "explain.html\n", "")
+    given = {"stdin": TEXT.encode() + b"\n", "cwd": tmp_path}
+    assert command("--model=tiny", **given) == (0, "explain.html\n", "")
     again, _ = written((tmp_path / "explain.html").read_text(encoding="utf-8"))
     assert again["arrays"]["tokens"] == found["arrays"]["tokens"]
     assert {path.name for path in tmp_path.iterdir()} == {"page.html", "explain.html"}
@@ -285,8 +273,7 @@ def test_the_command(tiny, data, tmp_path):
 def test_what_cannot_be_done_is_told_in_one_line(tmp_path, arguments, status, line):
     if "/proc/page.html" in arguments and not Path("/proc").is_dir():
         pytest.skip("there is no /proc, where nobody can write")
-    env = {"PYTHONPATH": str(ROOT)}
-    found, out, err = command("--model=tiny", *arguments, cwd=tmp_path, env=env)
+    found, out, err = command("--model=tiny", *arguments, cwd=tmp_path)
     assert (found, out, err.count("\n")) == (status, "", 1)
     assert line in err
     assert list(tmp_path.iterdir()) == []
@@ -390,7 +377,7 @@ def test_browser_attention_and_lens(tiny, show):
         logits = tiny.logits(ids)[token]
         cells = numbers(page, "#lens li:last-child .cell", "id")
         assert cells == np.argsort(-logits, kind="stable")[:5].tolist()
-        p = softmax(logits)[cells]
+        p = textbook.softmax(logits.astype(np.float64))[cells]
         last = values(page, "#lens li:last-child data")
         assert last == pytest.approx(p.tolist(), abs=1e-6)
     page.select_option("#layer", "0")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from test_checkpoint import DATA, HEADER, HPARAMS, INDEX, block, entry, hparams, table
+from checkpoints import DATA, HEADER, HPARAMS, INDEX, block, entry, hparams, table
 
 from minigpt2.model import Config, shapes
 

@@ -1,13 +1,11 @@
 """Log-probabilities are those of the logits, each token in the window said."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from helpers import log_softmax, run
 
 from minigpt2.files import locate
 from minigpt2.score import log_probabilities, score, sliding_windows
@@ -19,12 +17,6 @@ EXCERPT = (
     "sighed, and said to his wife: ‘What is to become of us? How are we to feed our "
     "children?’ The two children had been so hungry that they could not sleep.\n\n"
 ) * 3
-
-
-def log_softmax(logits):
-    logits = logits.astype(np.float64)
-    logits -= logits.max(-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
 @pytest.mark.parametrize("length", [2, 39, 40, 41, 60, 61, 100])
@@ -112,9 +104,7 @@ def test_logits_that_are_not_finite(small):
 
 
 def command(*arguments, text=None, env=None):
-    line = [sys.executable, "-m", "minigpt2.score", *arguments]
-    done = subprocess.run(line, input=text, capture_output=True, check=False, env=env)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    return run(*arguments, module="minigpt2.score", stdin=text, env=env)
 
 
 def test_the_command_counts_from_end_of_text(tiny, tmp_path):
@@ -176,7 +166,7 @@ def test_without_a_network_the_embedded_model_scores():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        env = os.environ | {"MINIGPT2_URL": nobody}
+        env = {"MINIGPT2_URL": nobody}
         expected = command("--model=tiny", text=b"The king")[1]
         status, out, err = command(text=b"The king", env=env)
         assert (status, out, err.count("\n")) == (0, expected, 1)

@@ -8,14 +8,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import xml.etree.ElementTree
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import finish, start
 
 import minigpt2
 from minigpt2 import model
@@ -25,13 +23,12 @@ from minigpt2.files import save
 from minigpt2.learning import corpus, optimizer, training
 from minigpt2.tokenizer import RELEASED_VOCABULARY, Tokenizer
 
-ROOT = Path(__file__).parents[1]
 STORY = (
     "the old king and his young daughter went into a dark wood "
     "where nobody had ever been before"
 )
 SHAPE = ["--n-layer=2", "--n-head=2", "--n-embd=16", "--n-ctx=16", "--n-vocab=300"]
-SMALL = [*SHAPE, "--batch-size=4", "--threads=2"]
+OPTIONS = [*SHAPE, "--batch-size=4", "--threads=2"]
 STEPS = 120
 
 
@@ -43,31 +40,17 @@ def text(tmp_path_factory):
     return path
 
 
-def command(text, out, *options):
-    rest = ["--data", str(text), "--out", str(out), f"--steps={STEPS}"]
-    rest += ["--save-every=5", "--sample-every=1000", *SMALL, *options]
-    return [sys.executable, "-m", "minigpt2.train", *rest]
-
-
-def start(text, out, *options, **kwargs):
-    return subprocess.Popen(
-        command(text, out, *options),
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        **kwargs,
-    )
-
-
-def finish(process):
-    _, errors = process.communicate(timeout=120)
-    return process.returncode, errors
+def begin(text, out, *options, **kwargs):
+    """A run as a process."""
+    rest = ["--data", text, "--out", out, f"--steps={STEPS}"]
+    rest += ["--save-every=5", "--sample-every=1000", *OPTIONS, *options]
+    return start(*rest, module="minigpt2.train", **kwargs)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(text, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "model"
-    status, errors = finish(start(text, out))
+    status, _, errors = finish(begin(text, out))
     assert status == 0, errors
     return out
 
@@ -149,15 +132,15 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     text, uninterrupted, tmp_path, number, at_step
 ):
     out = tmp_path / "model"
-    process = start(text, out)
+    process = begin(text, out)
     wait_for(out, at_step, process)
     process.send_signal(number)
-    status, errors = finish(process)
+    status, _, errors = finish(process)
     assert status == 130 and "--resume" in errors and "Traceback" not in errors, errors
     stopped = saved_step(out)
     assert at_step <= stopped < STEPS and f"step {stopped};" in errors
     minigpt2.load(out)
-    status, errors = finish(start(text, out, "--resume"))
+    status, _, errors = finish(begin(text, out, "--resume"))
     assert status == 0, errors
     same(out, uninterrupted)
     same_log(out, uninterrupted)
@@ -168,7 +151,7 @@ def test_a_run_killed_again_and_again_goes_on_bit_for_bit(
 ):
     out, kills, rng = tmp_path / "model", 0, np.random.default_rng(0)
     while saved_step(out) < STEPS:
-        process = start(text, out, *(["--resume"] if kills else []))
+        process = begin(text, out, *(["--resume"] if kills else []))
         wait_for(out, min(saved_step(out) + 20, STEPS), process)
         time.sleep(rng.uniform(0, 0.03))
         process.kill()
@@ -176,7 +159,7 @@ def test_a_run_killed_again_and_again_goes_on_bit_for_bit(
         kills += 1
         minigpt2.load(out)  # whole, whenever the kill came
     assert kills >= 3
-    status, errors = finish(start(text, out, "--resume"))
+    status, _, errors = finish(begin(text, out, "--resume"))
     assert status == 0, errors
     same(out, uninterrupted)
     same_log(out, uninterrupted)
@@ -199,7 +182,7 @@ def test_resume_repairs_what_a_kill_between_two_files_leaves(
 def test_a_run_is_the_steps_of_its_windows(text, tmp_path):
     out = tmp_path / "model"
     options = ["--steps=3", "--lr=0.01", "--warmup=1", "--weight-decay=0.2", "--seed=5"]
-    options += ["--accumulate=2", *SMALL]
+    options += ["--accumulate=2", *OPTIONS]
     assert call("--data", text, "--out", out, *options) == 0
     config = minigpt2.Config(n_vocab=300, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
     tokens = corpus.read_tokens([text], Tokenizer.from_file(RELEASED_VOCABULARY, 300))
@@ -357,7 +340,7 @@ def test_bad_input_is_one_line_and_status_2(
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
     text, tmp_path, capsys
 ):
-    options = ["--lr=1e30", "--warmup=0", "--steps=30", "--save-every=1", *SMALL]
+    options = ["--lr=1e30", "--warmup=0", "--steps=30", "--save-every=1", *OPTIONS]
     assert call("--data", text, "--out", tmp_path / "o", *options) == 2
     errors = capsys.readouterr().err
     told = re.search(
@@ -414,14 +397,14 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(text, uninterrupted, tmp_pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (60 << 10, 60 << 10))
 
     out = tmp_path / "model"
-    process = start(text, out)
+    process = begin(text, out)
     wait_for(out, 20, process)
     process.send_signal(signal.SIGINT)
     finish(process)
     stopped = saved_step(out)
     state = (out / training.STATE).read_bytes()
-    process = start(text, out, "--resume", preexec_fn=limit)
-    status, errors = finish(process)
+    process = begin(text, out, "--resume", preexec_fn=limit)
+    status, _, errors = finish(process)
     beginning, problem = errors.splitlines()
     assert status == 2 and "parameters" in beginning
     assert "could not be saved" in problem and "File too large" in problem
@@ -429,7 +412,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(text, uninterrupted, tmp_pa
     assert (out / training.STATE).read_bytes() == state
     assert not list(out.glob("*.partial"))
     minigpt2.load(out)
-    status, errors = finish(start(text, out, "--resume"))
+    status, _, errors = finish(begin(text, out, "--resume"))
     assert status == 0, errors
     same(out, uninterrupted)
     same_log(out, uninterrupted)

@@ -6,23 +6,22 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ROOT, log_softmax, run, start
 
 from minigpt2.files.download import DownloadError
 from minigpt2.files.locate import weights_directories
 from minigpt2.score import log_probabilities
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SHARED = Path(__file__).parents[2] / "shared" / "eval"
+BENCHMARKS = ROOT / "benchmarks"
+SHARED = ROOT.parent / "shared" / "eval"
 if not BENCHMARKS.is_dir():
     pytest.skip("there are no benchmarks here", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
@@ -229,9 +228,8 @@ def test_lambada(tiny, texts, tmp_path):
         context, _, word = passage.rpartition(" ")
         before = tiny.tokenizer.encode(context)
         after = tiny.tokenizer.encode(" " + word)
-        logits = tiny.logits(before + after[:-1])[len(before) - 1 :].astype(np.float64)
-        logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
-        log_p.append(logits[np.arange(len(after)), after])
+        logits = tiny.logits(before + after[:-1])[len(before) - 1 :]
+        log_p.append(log_softmax(logits)[np.arange(len(after)), after])
         right.append((logits.argmax(-1) == after).all())
         last.append(logits[-1].argmax() == after[-1])
     assert 0 < sum(right) < len(PASSAGES)
@@ -248,13 +246,15 @@ def test_lambada(tiny, texts, tmp_path):
         assert np.isclose(found[key], value), key
 
 
-def command(*arguments, wait=True):
-    line = [sys.executable, str(BENCHMARKS / "zero_shot.py"), *arguments]
-    root = str(BENCHMARKS.parent)
-    env = os.environ | {"PYTHONPATH": root, "MINIGPT2_URL": "http://127.0.0.1:9"}
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(line, env=env, stdout=pipe, stderr=pipe, text=True)
-    return process.communicate() if wait else process
+PROGRAM = {
+    "program": [BENCHMARKS / "zero_shot.py"],
+    "env": {"MINIGPT2_URL": "http://127.0.0.1:9"},  # where nobody is
+}
+
+
+def command(*arguments):
+    """What it writes to standard output and to standard error."""
+    return run(*arguments, **PROGRAM)[1:]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")
@@ -264,7 +264,7 @@ def test_a_killed_run_goes_on_where_it_was(texts, tmp_path):
     whole, err = command(*options, f"--data={tmp_path / 'whole'}")
     assert whole.count("\n") == 3, err
     data = tmp_path / "killed"
-    process = command(*options, f"--data={data}", "--save-every=0", wait=False)
+    process = start(*options, f"--data={data}", "--save-every=0", **PROGRAM)
     while not list(data.glob("*.json")):
         assert process.poll() is None
         time.sleep(0.01)
