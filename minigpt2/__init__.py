@@ -9,30 +9,22 @@
 To learn how it works, read model.py first.
 """
 
-from importlib import import_module as _import_module
-from pathlib import Path as _Path
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from .files.checkpoint import CheckpointError
     from .files.download import DownloadError
     from .gpt2 import GPT2
     from .model import Config
     from .tokenizer import Tokenizer
 
-__version__ = "0.1.0"
-
-_ROOMS = {
-    "GPT2": "gpt2",
-    "Tokenizer": "tokenizer",
-    "Config": "model",
-    "CheckpointError": "files.checkpoint",
-    "DownloadError": "files.download",
-}
+__version__ = "0.2.0"
 __all__ = ["GPT2", "CheckpointError", "Config", "DownloadError", "Tokenizer", "load"]
 
 
-def load(model: "str | _Path" = "124M", weights: "str | _Path | None" = None) -> "GPT2":
+def load(model: str | Path = "124M", weights: str | Path | None = None) -> "GPT2":
     """Open a model: "124M", "355M", "774M", "1558M", "tiny", or a checkpoint's directory.
 
     A released model is looked for in locate.weights_directories(weights) and downloaded
@@ -50,13 +42,21 @@ def load(model: "str | _Path" = "124M", weights: "str | _Path | None" = None) ->
     return open_model(directory)
 
 
-def __getattr__(name: str) -> object:
-    """Each name is imported when it is first used: `--help` need not wait for NumPy, and
-    a room can be run with -m."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(f"{__name__}.{_ROOMS[name]}"), name)
+if not TYPE_CHECKING:  # a misspelt name is to be found by type checkers, too
+    ROOMS = {
+        "GPT2": "gpt2",
+        "Tokenizer": "tokenizer",
+        "Config": "model",
+        "CheckpointError": "files.checkpoint",
+        "DownloadError": "files.download",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import a name when it is first used: --help need not wait for NumPy."""
+        if name not in ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{ROOMS[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__", "__doc__"])

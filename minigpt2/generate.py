@@ -100,25 +100,26 @@ def generate_with_guesses(
     token and a guess of what follows it (speed/lookup.py) are read in one pass."""
     text, lookup = np.array(prompt), Lookup()
     x, cache = read_prompt(params, config, text[None])  # (1, C)
-    guess = text[:0]
+    guess: list[int] = []
     while True:
-        for right, logits in enumerate(
-            unembed(params, x)
-        ):  # after the token and guesses
-            token = sampling.choose(logits, rng)
-            yield np.array([token])
-            text = np.append(text[-config.n_ctx :], token)
-            if right == len(guess) or token != guess[right]:
+        tokens: list[int] = []
+        for logits in unembed(
+            params, x
+        ):  # after the latest token, and after each guess
+            tokens.append(sampling.choose(logits, rng))
+            yield np.array(tokens[-1:])
+            if tokens != guess[: len(tokens)]:
                 break
+        right = len(tokens) - 1
         cache.length -= len(guess) - right  # what followed a wrong guess is forgotten
         lookup.learn(len(guess), right)
+        text = np.append(text[-config.n_ctx :], tokens)
         if cache.length < config.n_ctx:
             guess = lookup.guess(text, room=config.n_ctx - cache.length - 1)
-            x = forward(params, np.append(token, guess)[None], cache)[
-                0
-            ]  # (1 + guess, C)
+            read = np.array([[tokens[-1], *guess]])  # (1, 1 + guesses)
+            x = forward(params, read, cache)[0]
         else:
-            guess = text[:0]
+            guess = []
             x = slide(params, text[None], cache)
 
 

@@ -94,7 +94,8 @@ def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (�
     """g (x - mean) / sqrt(variance + eps) + b over the last axis (Ba et al. 2016)."""
     x = x - x.mean(-1, keepdims=True)
     variance = np.square(x).mean(-1, keepdims=True)
-    return g * x / np.sqrt(variance + eps) + b
+    y: Array = g * x / np.sqrt(variance + eps) + b
+    return y
 
 
 def linear(x: Array, w: Array, b: Array) -> Array:  # (…, n_in) → (…, n_out)
@@ -106,13 +107,16 @@ def linear(x: Array, w: Array, b: Array) -> Array:  # (…, n_in) → (…, n_ou
 
 def gelu(x: Array) -> Array:
     """x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel 2016)."""
-    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    u = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    y: Array = x / 2 * (1 + np.tanh(u))
+    return y
 
 
 def softmax(x: Array) -> Array:  # (…, n) → (…, n)
     """exp(x) / Σ exp(x) over the last axis; less max(x) first, so that none overflows."""
-    x = np.exp(x - x.max(-1, keepdims=True))
-    return x / x.sum(-1, keepdims=True)
+    e = np.exp(x - x.max(-1, keepdims=True))
+    y: Array = e / e.sum(-1, keepdims=True)
+    return y
 
 
 def split_heads(x: Array, n_head: int) -> Array:  # (…, T, C) → (…, H, T, D)
@@ -160,7 +164,8 @@ def block(x: Array, params: Params, kv: Array, n_past: int) -> Array:  # (B, T, 
     """One of n_layer: attention, then the MLP, each added to the residual stream x."""
     y = layer_norm(x, **params["ln_1"])
     x = x + attn(y, **params["attn"], kv=kv, n_past=n_past)
-    return x + mlp(layer_norm(x, **params["ln_2"]), **params["mlp"])
+    x = x + mlp(layer_norm(x, **params["ln_2"]), **params["mlp"])
+    return x
 
 
 def blocks(params: Params, tokens: Array, kv: Array, n_past: int) -> Iterator[Array]:

@@ -255,14 +255,14 @@ def test_the_public_face():
         minigpt2.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("room", ["download", "score", "explain", "train", "tokenizer"])
+# (tokenizer and score are rooms themselves: they are imported before they are commands)
+@pytest.mark.parametrize("room", ["download", "explain", "train"])
 def test_ctrl_c_while_numpy_is_imported_ends_without_a_word(room):
     if not Path("/proc/self/maps").exists():
         pytest.skip("there is no /proc to see what a process has imported")
     process = start("--help", module=f"minigpt2.{room}")
-    seen = "numpy" if room != "tokenizer" else "_regex"
     while process.poll() is None:
-        if has_mapped(process, seen):
+        if has_mapped(process, "numpy"):
             process.send_signal(signal.SIGINT)
             break
     _, err = process.communicate(timeout=60)

@@ -9,7 +9,7 @@ from minigpt2.speed.lookup import LONGEST, SHORTEST, Lookup
 
 
 def guess(text, room=100):
-    return Lookup().guess(np.array(text), room).tolist()
+    return Lookup().guess(np.array(text), room)
 
 
 def test_what_followed_the_latest_occurrence_is_guessed():
@@ -27,7 +27,7 @@ def test_without_an_earlier_occurrence_there_is_no_guess():
 def test_a_circle_is_followed_further():
     lookup = Lookup()
     lookup.length = 8
-    assert lookup.guess(np.array([5, 1, 2, 1, 2, 1]), 100).tolist() == [2, 1] * 4
+    assert lookup.guess(np.array([5, 1, 2, 1, 2, 1]), 100) == [2, 1] * 4
 
 
 def test_right_guesses_grow_and_a_wrong_one_is_short_again():
@@ -83,7 +83,7 @@ def test_the_text_is_that_without_guesses(tiny, monkeypatch, temperature):
 def test_wrong_guesses_leave_no_trace(small, monkeypatch):
     """The random model never says what is guessed; always the guess is forgotten."""
     monkeypatch.setattr(
-        Lookup, "guess", lambda self, text, room: np.resize(text[:1], min(5, room))
+        Lookup, "guess", lambda self, text, room: [int(text[0])] * min(5, room)
     )
     prompt = np.random.default_rng(0).integers(0, 1000, 9).tolist()
     plain, _ = run(small, prompt, 100, Sampling(0), monkeypatch, guess=False)

@@ -54,7 +54,8 @@ def layer_norm(x: Array, params: Params, grads: Params, eps: float = 1e-5) -> Bo
         dnormal = params["g"] * dy  # dx̂
         shift = dnormal.mean(-1, keepdims=True)
         stretch = normal * (dnormal * normal).mean(-1, keepdims=True)
-        return (dnormal - shift - stretch) / sigma
+        dx: Array = (dnormal - shift - stretch) / sigma
+        return dx
 
     return y, backward
 
@@ -66,7 +67,8 @@ def linear(x: Array, params: Params, grads: Params) -> Box:
     def backward(dy: Array) -> Array:  # (…, n_out) → (…, n_in)
         grads["w"] += rows(x).T @ rows(dy)
         grads["b"] += rows(dy).sum(0)
-        return (rows(dy) @ params["w"].T).reshape(x.shape)
+        dx: Array = rows(dy) @ params["w"].T
+        return dx.reshape(x.shape)
 
     return y, backward
 
@@ -221,10 +223,10 @@ def loss_and_gradient(
     for layer, layer_grads in zip(params["h"], grads["h"], strict=True):
         x, backward = block(x, layer, layer_grads, n_head)
         backwards.append(backward)
+        del backward  # so that a layer is forgotten as soon as its gradient is known
     x, ln_f_backward = layer_norm(x, params["ln_f"], grads["ln_f"])
     loss, dx = cross_entropy(rows(x), tokens[:, 1:].ravel(), params, grads, scale)
     dx = ln_f_backward(dx.reshape(x.shape))
-    del backward  # so that a layer is forgotten as soon as its gradient is known
     while backwards:
         dx = backwards.pop()(dx)
     embed_backward(dx)

@@ -53,7 +53,7 @@ def draw_windows(
         begin = epoch * n  # the number of this epoch's first window
         start, stop = max(first, begin), min(first + count, begin + n)
         starts[start - first : stop - first] = cuts[start - begin : stop - begin]
-    batch = tokens[starts[:, None] + np.arange(n_ctx + 1)]
+    batch: Array = tokens[starts[:, None] + np.arange(n_ctx + 1)]
     for i, window in enumerate(batch if drills else ()):
         rng = np.random.default_rng((seed, first + i, 1))  # 1: no epoch's generator
         if rng.random() < drills:

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from .optimizer import AdamW, Stepper, flat, learning_rate, n_matrix
 
 STATE = "training.safetensors"  # parameters, moments, step and settings
 VALID_WINDOWS = 32
-COLUMNS = ("step", "tokens", "seconds", "rate", "loss", "valid")
+COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "rate", "loss", "valid")
 
 
 class Training:
@@ -35,7 +36,7 @@ class Training:
     """
 
     def __init__(
-        self, config: Config, tokenizer: Tokenizer, settings: dict, out: Path
+        self, config: Config, tokenizer: Tokenizer, settings: dict[str, Any], out: Path
     ) -> None:
         self.config, self.tokenizer = config, tokenizer
         self.settings, self.out = settings, out
@@ -53,11 +54,11 @@ class Training:
 
     @property
     def steps(self) -> int:
-        return self.settings["steps"]
+        return int(self.settings["steps"])
 
     @property
     def windows_per_step(self) -> int:
-        return self.settings["batch_size"] * self.settings["accumulate"]
+        return int(self.settings["batch_size"] * self.settings["accumulate"])
 
     def train_step(self, tokens: Array) -> tuple[float, float]:
         """One update; returns the loss before it, in nats per token, and the learning
@@ -123,7 +124,7 @@ class Training:
         save.write_safetensors(self.out / STATE, arrays, metadata)
         save.write_model(self.out, self.params)
 
-    def restore(self, arrays: dict[str, Array], facts: dict) -> None:
+    def restore(self, arrays: dict[str, Array], facts: dict[str, Any]) -> None:
         """Become what `read_state` has read.
 
         Raises OSError if the log cannot be read, ValueError if a size differs.
@@ -170,7 +171,7 @@ class LiveLine:
             print(line, file=sys.stderr, flush=True)
 
 
-def read_state(path: Path) -> tuple[dict[str, Array], dict]:
+def read_state(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """The arrays and the facts that Training.save wrote.
 
     Raises OSError if it cannot be read, ValueError if it is not whole.

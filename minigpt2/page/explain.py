@@ -30,7 +30,7 @@ MOST_WEIGHTS = 3_000_000  # of attention in one page, which then has about 10 MB
 NUMBERS = 32  # of each vector, the first ones, are drawn
 TOP = 5  # tokens of the logit lens
 SEED = 0  # of the random number that chooses the next token
-FUNCTIONS: tuple[Callable, ...] = (
+FUNCTIONS: tuple[Callable[..., Any], ...] = (
     Tokenizer.encode,
     Tokenizer._encode_piece,
     model.forward,
@@ -158,7 +158,8 @@ def surprise(logits: Array, tokens: Array) -> dict[str, Array]:
 
 def quantized(p: Array) -> Array:
     """Probabilities as uint16, 65535 for 1: exact to five digits."""
-    return np.rint(p * 65535).astype(np.uint16)
+    whole: Array = np.rint(p * 65535).astype(np.uint16)
+    return whole
 
 
 def packed(array: Array) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def packed(array: Array) -> dict[str, Any]:
     return {"type": array.dtype.name, "shape": array.shape, "data": text}
 
 
-def about(function: Callable, everything: Call) -> dict[str, Any]:
+def about(function: Callable[..., Any], everything: Call) -> dict[str, Any]:
     """Where a function stands, its source, and what it received and returned when it was
     called for the first time."""
     calls = list(everything.find(function.__name__))

@@ -34,7 +34,7 @@ class Call:
 
 
 @contextmanager
-def watch(*functions: Callable) -> Iterator[Call]:
+def watch(*functions: Callable[..., Any]) -> Iterator[Call]:
     """Record the calls of these functions, in this thread, until the block ends.
 
     Python tells a profiler (sys.setprofile) of each call and return: the functions need

@@ -6,6 +6,7 @@ block n of the chunk before it, and nothing else: it runs as soon as that has.
 """
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,20 +28,24 @@ def prefill(
     get, set = openblas() or (lambda: 1, None)
     threads = get()
     if set is None or not 1 < threads <= len(chunks):
-        read = [model.forward(params, chunk, cache) for chunk in chunks]
-        return np.concatenate(read, axis=1)
+        xs = [model.forward(params, chunk, cache) for chunk in chunks]
+        return np.concatenate(xs, axis=1)
 
     layers = range(len(params["h"]))
     passed = [[threading.Event() for _ in layers] for _ in chunks]
 
-    def read_chunk(i: int) -> Array:  # (B, size, C)
-        stream = model.blocks(params, chunks[i], cache.kv, past + i * size)
+    def stream(i: int) -> Iterator[Array]:
+        """`model.blocks` of chunk i, each after that of the chunk before."""
+        blocks = model.blocks(params, chunks[i], cache.kv, past + i * size)
+        for layer in layers:
+            if i > 0:
+                passed[i - 1][layer].wait()
+            yield next(blocks)
+            passed[i][layer].set()
+
+    def read(i: int) -> Array:  # (B, size, C)
         try:
-            for layer in layers:
-                if i > 0:
-                    passed[i - 1][layer].wait()
-                x = next(stream)
-                passed[i][layer].set()
+            *_, x = stream(i)
             return x
         finally:
             for event in passed[i]:  # should it fail, no other waits for it
@@ -49,7 +54,7 @@ def prefill(
     set(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            x = np.concatenate(list(pool.map(read_chunk, range(len(chunks)))), axis=1)
+            x = np.concatenate(list(pool.map(read, range(len(chunks)))), axis=1)
     finally:
         set(threads)
     cache.length += T
