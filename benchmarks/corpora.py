@@ -118,13 +118,15 @@ def lines(path: Path, read: Read, limit: int | None = None) -> Iterator[str]:
                 yield line
 
 
-def blocks(path: Path, read: Read, limit: int | None = None) -> Iterator[str]:
-    """The last 5 MB of a file, of these at most `limit` bytes, in blocks. A character
-    cut in two at an end becomes U+FFFD."""
+def blocks(
+    path: Path, read: Read, limit: int | None = None, last: int = LAST_BYTES
+) -> Iterator[str]:
+    """The last bytes of a file, of these at most `limit`, in blocks. A character cut in
+    two at an end becomes U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with open(path, "rb") as file:
-        file.seek(max(0, file.seek(0, io.SEEK_END) - LAST_BYTES))
-        left = LAST_BYTES if limit is None else limit
+        file.seek(max(0, file.seek(0, io.SEEK_END) - last))
+        left = last if limit is None else limit
         while raw := file.read(min(BLOCK, left)):
             left -= len(raw)
             read.bytes += len(raw)

@@ -184,7 +184,7 @@ class Tokenizer:
             merged[i] = merge((earliest, ids[i + 1]), end)
         return ids[:-1]
 
-    def _merge_long(self, piece: bytes) -> list[int]:
+    def _merge_long(self, piece: bytes, size: int = CHUNK) -> list[int]:
         """`_merge`, whose work grows with the square, for a piece of any length: chunk
         after chunk is merged, together with the last of the tokens before it.
 
@@ -197,8 +197,8 @@ class Tokenizer:
         """
         merge = lru_cache(1 << 12)(self._merge)  # a piece this long may repeat itself
         ids: list[int] = []
-        for start in range(0, len(piece), CHUNK):
-            chunk, again = piece[start : start + CHUNK], 1
+        for start in range(0, len(piece), size):
+            chunk, again = piece[start : start + size], 1
             while True:
                 kept = max(len(ids) - again, 0)
                 tail = merge(self.decode_bytes(ids[kept:]) + chunk)
@@ -210,12 +210,12 @@ class Tokenizer:
         return ids
 
 
-def _pieces(text: str) -> Iterator[list[str]]:
+def _pieces(text: str, block: int = BLOCK) -> Iterator[list[str]]:
     """PIECE.findall(text), a block at a time: all pieces take many times the memory of
     the text. Each block ends where white space begins, which no piece goes across."""
     start = 0
     while start < len(text):
-        border = WORD_END.search(text, start + BLOCK)
+        border = WORD_END.search(text, start + block)
         end = border.end() if border else len(text)
         yield PIECE.findall(text, start, end)
         start = end

@@ -283,8 +283,7 @@ def learned_list(rng, alphabet):
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 8, 32])
 @pytest.mark.parametrize("alphabet", ["a", "ab", "abc"])
 @pytest.mark.parametrize("list_of", [invented_list, learned_list])
-def test_merges_are_the_textbooks_for_any_list(monkeypatch, chunk, alphabet, list_of):
-    monkeypatch.setattr(room, "CHUNK", chunk)
+def test_merges_are_the_textbooks_for_any_list(chunk, alphabet, list_of):
     rng = random.Random(f"{chunk} {alphabet} {list_of.__name__}")
     for _ in range(60):
         tokenizer = Tokenizer(list_of(rng, alphabet))
@@ -296,7 +295,7 @@ def test_merges_are_the_textbooks_for_any_list(monkeypatch, chunk, alphabet, lis
             piece = ("".join(parts) * rng.choice((1, 1, 1, 3)))[:150].encode()
             ids = textbook_merge(tokenizer, piece)
             assert tokenizer._merge(piece) == ids, (tokenizer.merges, piece)
-            assert tokenizer._merge_long(piece) == ids, (tokenizer.merges, piece)
+            assert tokenizer._merge_long(piece, chunk) == ids, (tokenizer.merges, piece)
 
 
 def test_the_merges_of_a_token_of_a_learned_list_lead_to_it():
@@ -370,14 +369,13 @@ def test_a_lone_surrogate_is_read_as_the_replacement_character(gpt2, text, same)
 
 
 @pytest.mark.parametrize("block", [1, 2, 7, 1000])
-def test_pieces_do_not_depend_on_the_size_of_a_block(monkeypatch, block):
-    monkeypatch.setattr(room, "BLOCK", block)
+def test_pieces_do_not_depend_on_the_size_of_a_block(block):
     texts = [text for text, _ in GOLDENS]
     texts += random_texts(300, 7, stable_characters())
     texts += ["".join(random.Random(8).choices("a1'!s \n\u3000", k=20_000))]
     cut = 0
     for text in texts:
-        blocks = list(room._pieces(text))
+        blocks = list(room._pieces(text, block))
         assert [piece for part in blocks for piece in part] == room.PIECE.findall(text)
         cut += len(blocks) > 1
     assert cut

@@ -176,12 +176,11 @@ def test_words_lines_and_bytes_are_those_of_the_text_before(texts):
     assert read.lines == 2  # until 100 bytes are read
 
 
-def test_enwik8_and_text8_are_the_last_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "LAST_BYTES", 10)
+def test_enwik8_and_text8_are_the_last_bytes(tmp_path):
     path = tmp_path / "text8"
     path.write_bytes(b"nothing of this, " + "ä king €".encode())
     read = corpora.Read()
-    text = "".join(corpora.plain("text8", path, read))
+    text = "".join(corpora.blocks(path, read, last=10))
     assert (text, read.bytes) == ("\ufffd king €", 10)
 
 
