@@ -1,4 +1,5 @@
-"""The two checkpoints that the tests read: OpenAI's format and the embedded model."""
+"""The two checkpoints that the tests read, OpenAI's format and the embedded model, and the
+option --slow."""
 
 import pytest
 from helpers import SMALL
@@ -16,3 +17,12 @@ def small():
 def tiny():
     """The embedded model: it has learnt to write."""
     return minigpt2.load("tiny")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the slow tests too")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
+        pytest.skip("slow: python -m pytest --slow runs it")

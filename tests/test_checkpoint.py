@@ -652,6 +652,7 @@ def test_a_long_value_is_told_shortly(tmp_path):
 # Damage by the thousand
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="uses signals of POSIX")
 def test_damaged_checkpoints_load_rightly_or_are_refused():
     """A share of what `python tests/fuzz_checkpoints.py` tries."""

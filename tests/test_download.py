@@ -657,6 +657,7 @@ def test_a_server_that_is_not_there_is_told_at_once(tmp_path, sleeps):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_not_waited_for_long(tmp_path, sleeps):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/models"
@@ -1097,6 +1098,7 @@ runpy.run_module("minigpt2.download", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills by POSIX")
 @pytest.mark.parametrize("seed", range(2))
 def test_a_download_killed_at_any_point_goes_on(server, tmp_path, installed, seed):

@@ -99,6 +99,7 @@ def command(*arguments):
     return run("--model=tiny", *arguments, program=[BENCHMARKS / "drift.py"])
 
 
+@pytest.mark.slow
 def test_the_tables_and_the_picture(tmp_path):
     picture = tmp_path / "drift.svg"
     options = ["--limit=3", "--samples=2", "--tokens=40", "--paragraph=16"]

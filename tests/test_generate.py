@@ -50,15 +50,15 @@ def test_greedy_is_the_textbooks_text(small, length):
 
 
 def test_greedy_text_is_the_same_every_time(tiny):
-    first = "".join(tiny.generate(PROMPT, temperature=0))
-    assert first == "".join(tiny.generate(PROMPT, temperature=0, seed=5))
+    first = "".join(tiny.generate(PROMPT, 40, temperature=0))
+    assert first == "".join(tiny.generate(PROMPT, 40, temperature=0, seed=5))
     assert len(tiny.tokenizer.encode(first)) > 20
 
 
 def test_a_seed_makes_the_text_reproducible(tiny):
-    texts = {"".join(tiny.generate(PROMPT, seed=seed)) for seed in (1, 1, 2, 3)}
+    texts = {"".join(tiny.generate(PROMPT, 20, seed=seed)) for seed in (1, 1, 2, 3)}
     assert len(texts) == 3
-    assert len({"".join(tiny.generate(PROMPT)) for _ in range(3)}) == 3
+    assert len({"".join(tiny.generate(PROMPT, 20)) for _ in range(3)}) == 3
 
 
 def test_samples_of_a_batch_are_those_of_single_runs(tiny):
@@ -77,8 +77,8 @@ def test_a_greedy_batch_past_the_window_is_its_rows(small):
 
 
 def test_text_goes_on_past_the_context_window(tiny):
-    text = "".join(tiny.generate(PROMPT, max_tokens=600, seed=3))
-    assert len(tiny.tokenizer.encode(text)) > 500
+    text = "".join(tiny.generate(PROMPT, max_tokens=400, seed=3))
+    assert len(tiny.tokenizer.encode(text)) > 300
 
 
 def test_pieces_come_one_by_one(tiny):

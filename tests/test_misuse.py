@@ -16,6 +16,7 @@ from helpers import AUDIT, PROMPT, SHORT, TINY, has_mapped, run, start
 
 from minigpt2.files import locate
 
+pytestmark = pytest.mark.slow  # a process for each
 posix = pytest.mark.skipif(os.name != "posix", reason="works the POSIX way")
 
 # what is typed after `python -m`, and a part of the line it gets; `text` is a file

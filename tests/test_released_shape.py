@@ -47,6 +47,7 @@ def test_the_parameters_fill_the_released_file(zeros):
     assert (zeros / DATA).stat().st_size == DATA_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize(("prompt", "more"), [(100, 150e6), (1023, 250e6)])
 def test_memory_is_that_of_the_weights_and_little_more(zeros, prompt, more):

@@ -74,7 +74,7 @@ def test_strides_out_of_range(stride):
 
 
 def test_a_smaller_stride_gives_more_context(tiny):
-    text = tiny.tokenizer.encode(EXCERPT)
+    text = tiny.tokenizer.encode(EXCERPT)[:280]
     model = tiny.params, tiny.config
     scores = {
         stride: log_probabilities(*model, text, stride) for stride in (1, None, 255)

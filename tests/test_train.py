@@ -124,6 +124,7 @@ def test_the_log_and_the_curve_tell_what_happened(uninterrupted):
     assert [len(line) for line in points] == [len(rows), 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "at_step"),
     [(signal.SIGINT, 5), (signal.SIGINT, 40), (signal.SIGTERM, 70)],
@@ -146,6 +147,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     same_log(out, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_goes_on_bit_for_bit(
     text, uninterrupted, tmp_path
 ):
@@ -388,6 +390,7 @@ def test_windows_come_in_another_order_in_every_epoch():
     assert (np.argsort(first[:, 0]) != np.argsort(second[:, 0])).any()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
 def test_a_full_disk_leaves_the_last_good_checkpoint(text, uninterrupted, tmp_path):
     """A file may have 60 KB: the log and the model have less, the state has more."""

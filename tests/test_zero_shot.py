@@ -256,6 +256,7 @@ def command(*arguments):
     return run(*arguments, **PROGRAM)[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills the POSIX way")
 def test_a_killed_run_goes_on_where_it_was(texts, tmp_path):
     text = f"text8={texts['text8']}"
