@@ -172,8 +172,8 @@ def generate_text(
     """Continue a prompt: for each new token, which of the samples it belongs to, and the
     text that is certain after it, which may be empty.
 
-    An empty prompt stands for `<|endoftext|>`, after which the model begins a text of its
-    own. Of a prompt longer than the context window, the end is read, with a warning.
+    An empty prompt becomes `<|endoftext|>`, after which the model begins a text of its
+    own. Of a prompt longer than the context window only the end is read, with a warning.
     SAMPLES_AT_ONCE are generated together, then the next ones: memory stays bounded.
     """
     tokens = tokenizer.encode(prompt) or [tokenizer.eot]

@@ -2,7 +2,7 @@
 
     python -m minigpt2.score FILE
 
-tells the perplexity, the bits per byte, and what surprised the model most.
+prints the perplexity, the bits per byte, and what surprised the model most.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,8 +87,8 @@ def log_probabilities(
     """The natural logarithm of the probability of each token after the first: float64
     (T - 1,).
 
-    A long text is read in `sliding_windows`, and each token is scored once, in the first window
-    that holds it.
+    A long text is read in `sliding_windows`, and each token is scored once, in the first
+    window that holds it.
     """
     cut = sliding_windows([text], config.n_ctx, stride)
     scores = [score(params, config, tokens[None], first)[0][0] for tokens, first in cut]

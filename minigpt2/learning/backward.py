@@ -164,7 +164,7 @@ def embed(tokens: Array, params: Params, grads: Params) -> Box:  # (B, T) → (B
     """y = wte[token] + wpe[position].
 
     dwte[i] = Σ dy where the token is i,  dwpe[t] = Σ dy where the position is t.
-    Tokens are sorted, so that those of one id stand together and their sum is one
+    Tokens are sorted, so that those of one id are neighbours and their sum is one
     reduction: `np.add.at` is slow.
     """
     T = tokens.shape[1]

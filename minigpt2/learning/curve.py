@@ -10,7 +10,7 @@ LINE = 16  # of text
 
 @dataclass
 class Curve:
-    """Points (x, y) and what stands beside them: the values at the bottom and the top of
+    """Points (x, y) and the text beside them: the values at the bottom and the top of
     the drawing, by default its lowest and its highest, on the left or on the right."""
 
     title: str

@@ -23,8 +23,8 @@ TOKENS_AT_ONCE = 1024  # per thread: more need more memory, fewer add up dw more
 def flat(config: Config, dtype: type = np.float32) -> tuple[Array, dict[str, Array]]:
     """One buffer of zeros for all parameters, and its views under their names.
 
-    Matrices stand before vectors, because weight decay is for matrices: they are the
-    first `n_matrix` elements.
+    Matrices come first, because weight decay is for matrices only: they are the first
+    `n_matrix` elements.
     """
     wanted = dict(model.shapes(config))
     buffer: Array = np.zeros(sum(map(math.prod, wanted.values())), dtype)

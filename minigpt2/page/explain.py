@@ -61,7 +61,7 @@ def longest(config: Config) -> int:
 def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
     """All that the page shows, for JSON: text, sizes, sources, and packed arrays.
 
-    An empty prompt stands for `<|endoftext|>`, as in generate.py. Raises ValueError for a
+    An empty prompt is `<|endoftext|>`, as in generate.py. Raises ValueError for a
     prompt longer than `longest`, FloatingPointError for logits that are not finite.
     """
     config, params, tokenizer = gpt2.config, gpt2.params, gpt2.tokenizer
@@ -170,8 +170,8 @@ def packed(array: Array) -> dict[str, Any]:
 
 
 def about(function: Callable[..., Any], everything: Call) -> dict[str, Any]:
-    """Where a function stands, its source, and what it received and returned when it was
-    called for the first time."""
+    """A function: its file, its source, and what it received and returned when it was first
+    called."""
     calls = list(everything.find(function.__name__))
     first = calls[0] if calls else Call()
     return {

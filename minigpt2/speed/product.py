@@ -22,9 +22,9 @@ TILE = 8  # rows that BLAS computes together; those that fill no tile take it lo
 def product(x: Array, w: Array) -> Array:  # (…, n_in), (n_in, n_out) → (…, n_out)
     """x @ w, with all rows of x in one product: w is read from memory once.
 
-    For more than one row BLAS first copies w into another order, which takes longer than
-    to multiply a few. These therefore go one by one, over as many columns of w as stay
-    in the cache from one row to the next. More are filled up to whole tiles with zeros.
+    For more than one row, BLAS first copies w into another order. For a few rows the copy
+    takes longer than the product, so they go one by one, over as many columns of w as the
+    cache keeps from one row to the next. More rows are filled up with zeros to whole tiles.
     """
     rows = x.reshape(-1, x.shape[-1])
     if 1 < len(rows) <= FEW_ROWS:
@@ -43,8 +43,8 @@ def product(x: Array, w: Array) -> Array:  # (…, n_in), (n_in, n_out) → (…
 
 @functools.cache
 def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """How to ask NumPy's OpenBLAS for its number of threads, and to set it; None if
-    NumPy has another BLAS. Its variable OPENBLAS_NUM_THREADS is only read at import."""
+    """NumPy's OpenBLAS: functions that get and set its number of threads. None if NumPy
+    has another BLAS. (The variable OPENBLAS_NUM_THREADS is only read at import.)"""
     package = Path(np.__file__).parent
     linux, mac = package.parent / "numpy.libs", package / ".dylibs"
     for path in (*linux.glob("*openblas*"), *mac.glob("*openblas*")):
@@ -61,8 +61,8 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
 
 def one_blas_thread() -> bool:
-    """Let a matrix product run on the thread that asks for it; False if BLAS cannot be
-    told.
+    """Let a matrix product run on the thread that asks for it; False if BLAS has
+    no such setting.
 
     Two threads with half the work each keep two cores busy all the time; two threads
     inside each matrix product leave one idle in every other operation.
