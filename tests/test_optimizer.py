@@ -33,9 +33,8 @@ def test_two_steps_of_adamw_by_hand():
     np.testing.assert_allclose(params, expected, rtol=1e-7)
 
 
-def test_slices_cover_all_and_do_not_cross_the_boundary(monkeypatch):
-    monkeypatch.setattr(optimizer, "SLICE", 4)
-    spans = [(span.start, span.stop) for span in optimizer.slices(11, 6)]
+def test_slices_cover_all_and_do_not_cross_the_boundary():
+    spans = [(span.start, span.stop) for span in optimizer.slices(11, 6, size=4)]
     assert spans == [(0, 4), (4, 6), (6, 10), (10, 11)]
 
 

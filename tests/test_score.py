@@ -19,7 +19,7 @@ EXCERPT = (
 ) * 3
 
 
-@pytest.mark.parametrize("length", [2, 39, 40, 41, 60, 61, 100])
+@pytest.mark.parametrize("length", [2, 40, 41, 61])
 def test_each_token_is_scored_in_the_first_window_that_holds_it(small, length):
     tokens = np.random.default_rng(length).integers(0, 1000, length)
     expected = []

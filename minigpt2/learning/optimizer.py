@@ -116,11 +116,11 @@ class AdamW:
         list(run(change, slices(len(self.params), self.n_decay)))
 
 
-def slices(length: int, boundary: int = 0) -> Iterator[slice]:
-    """0 … length in pieces of SLICE elements, none of which crosses the boundary."""
+def slices(length: int, boundary: int = 0, size: int = SLICE) -> Iterator[slice]:
+    """0 … length in pieces of at most this size, none of which crosses the boundary."""
     for start, stop in (0, boundary), (boundary, length):
-        for i in range(start, stop, SLICE):
-            yield slice(i, min(i + SLICE, stop))
+        for i in range(start, stop, size):
+            yield slice(i, min(i + size, stop))
 
 
 class Stepper:
