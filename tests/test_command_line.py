@@ -192,14 +192,6 @@ def test_a_closed_pipe_ends_quietly():
     process.stderr.close()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told():
-    with open("/dev/full", "wb") as full:
-        status, _, err = run(PROMPT, *SHORT, stdout=full)
-    assert status == 1
-    assert err == "minigpt2: [Errno 28] No space left on device\n"
-
-
 @pytest.mark.skipif(os.name != "posix", reason="closes descriptors in a shell")
 def test_closed_streams(tiny):
     line = f"{sys.executable} -m minigpt2 {' '.join(SHORT)} --greedy 'The king'"
@@ -272,7 +264,7 @@ def test_ctrl_c_that_is_ignored_stays_ignored(tiny):
     def ignore():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    process = start(PROMPT, *TINY, "--max-tokens=300", preexec_fn=ignore)
+    process = start(PROMPT, *TINY, "--max-tokens=100", preexec_fn=ignore)
     process.stdout.read(1)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

@@ -37,7 +37,7 @@ def test_a_snippet_prints_what_the_lesson_says(outputs, station):
 
 
 def test_every_python_snippet_shows_its_output():
-    assert LESSON.count("```python") == len(SNIPPET.findall(LESSON)) == 10
+    assert LESSON.count("```python") == len(SNIPPET.findall(LESSON))
 
 
 def test_each_station_has_its_exercise():

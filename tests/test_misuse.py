@@ -19,7 +19,8 @@ from minigpt2.files import locate
 pytestmark = pytest.mark.slow  # a process for each
 posix = pytest.mark.skipif(os.name != "posix", reason="works the POSIX way")
 
-# what is typed after `python -m`, and a part of the line it gets; `text` is a file
+# what is typed after `python -m`, and a part of the line it gets; `text` is a file;
+# test_train.py has more of minigpt2.train
 BAD = """
 minigpt2 a --model=                          | no checkpoint; a checkpoint is hparams.json
 minigpt2 a --model=.                         | no checkpoint; a checkpoint is hparams.json
@@ -102,16 +103,6 @@ minigpt2.download 124M --verify              | 124M is not there: leave out --ve
 minigpt2.download nothing --verify           | unknown model 'nothing'
 minigpt2.train                               | arguments are required: --data, --out
 minigpt2.train --data --out=o                | --data: expected at least one argument
-minigpt2.train --data=none --out=o           | none: No such file or directory
-minigpt2.train --data=directory --out=o      | directory: no .txt file in this directory
-minigpt2.train --data=empty --out=o          | empty: no text
-minigpt2.train --data=latin --out=o          | latin: not valid UTF-8 (byte 3)
-minigpt2.train --data=text --out=o           | tokens, but a context and one to predict
-minigpt2.train --data=text --out=o --lr=nan  | --lr must be at least 0, not nan
-minigpt2.train --data=text --out=o --steps=0 | --steps must be at least 1, not 0
-minigpt2.train --data=text --out=o --n-head=5 | n_head 5 must divide n_embd 192
-minigpt2.train --data=text --out=o --resume  | o: no run to resume
-minigpt2.train --data=text --out=o --init=x  | unknown model 'x'
 """
 
 

@@ -1,13 +1,11 @@
 """Log-probabilities are those of the logits, each token in the window said."""
 
 import json
-import socket
 
 import numpy as np
 import pytest
 from helpers import log_softmax, run
 
-from minigpt2.files import locate
 from minigpt2.score import log_probabilities, score, sliding_windows
 
 EXCERPT = (
@@ -158,47 +156,3 @@ def test_parts_of_characters_and_controls_are_escaped(tiny):
     assert "\x1b" not in out
     assert "[\\xe6]" in out
     assert "\\x1b" in out
-
-
-def test_without_a_network_the_embedded_model_scores():
-    if locate.find("124M"):
-        pytest.skip("the default model is there, so nothing has to be downloaded")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        env = {"MINIGPT2_URL": nobody}
-        expected = command("--model=tiny", text=b"The king")[1]
-        status, out, err = command(text=b"The king", env=env)
-        assert (status, out, err.count("\n")) == (0, expected, 1)
-        for word in nobody, "tiny", "python -m minigpt2.download 124M":
-            assert word in err
-        status, out, err = command("--model=124M", text=b"The king", env=env)
-        assert (status, out, err.count("\n")) == (2, "", 1)
-
-
-@pytest.mark.parametrize(
-    ("argument", "line"),
-    [
-        ("--stride=0", "stride is 0, expected 1 or more"),
-        ("--stride=256", "stride is 256, expected 1 to 255"),
-        ("--top=-1", "top is -1, expected 0 or more"),
-    ],
-)
-def test_options_out_of_range(argument, line):
-    status, out, err = command("--model=tiny", argument, text=b"The king")
-    assert (status, out, err) == (2, "", f"minigpt2: {line}\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "line"), [(b"", "the text is empty"), (b"\xff", "not valid UTF-8")]
-)
-def test_texts_that_cannot_be_scored(text, line):
-    status, out, err = command("--model=tiny", text=text)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert line in err
-
-
-def test_a_file_that_is_not_there(tmp_path):
-    status, out, err = command(str(tmp_path / "nothing"))
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "nothing" in err
