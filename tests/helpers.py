@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import minigpt2
+from minigpt2.files.save import huggingface_name
 
 ROOT = Path(__file__).parents[1]
 SMALL = Path(__file__).with_name("official-small")  # conftest.small, in its directory
@@ -95,3 +96,30 @@ def log_softmax(logits):
     logits = logits.astype(np.float64)
     logits -= logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def transformers_model(config, arrays):
+    """transformers' GPT-2 with these arrays, which are named as OpenAI names them. It
+    leaves nothing out at random, not even to train."""
+    import torch
+    import transformers
+
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=config.n_vocab,
+            n_positions=config.n_ctx,
+            n_embd=config.n_embd,
+            n_head=config.n_head,
+            n_layer=config.n_layer,
+        )
+    )
+    state = {
+        huggingface_name(name): torch.tensor(array[0] if array.ndim == 3 else array)
+        for name, array in arrays.items()
+    }
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert set(missing) <= {"lm_head.weight"}  # it is wte
+    assert unexpected == []
+    assert set(state) == {name for name, _ in model.named_parameters()}
+    assert model.lm_head.weight is model.transformer.wte.weight
+    return model.eval()

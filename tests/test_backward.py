@@ -3,8 +3,10 @@ installed, against PyTorch."""
 
 import numpy as np
 import pytest
+from helpers import transformers_model
 
 from minigpt2 import model
+from minigpt2.files.save import huggingface_name
 from minigpt2.learning import backward, optimizer
 
 CONFIG = model.Config(n_vocab=23, n_ctx=9, n_embd=12, n_head=3, n_layer=2)
@@ -193,9 +195,7 @@ def test_large_logits_do_not_overflow():
 def test_gradients_are_those_of_pytorch(shape, n_windows, monkeypatch):
     monkeypatch.undo()  # the real sizes of pieces
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from minigpt2.files.save import huggingface_name
-
+    pytest.importorskip("transformers")
     config = model.Config(*shape)
     rng = np.random.default_rng(8)
     params, tree = random_params(config, rng, np.float32)
@@ -207,21 +207,7 @@ def test_gradients_are_those_of_pytorch(shape, n_windows, monkeypatch):
         tree, tokens, model.nest(grads), config.n_head, 1 / tokens[:, 1:].size
     )
 
-    sizes = {
-        "vocab_size": config.n_vocab,
-        "n_positions": config.n_ctx,
-        "n_embd": config.n_embd,
-    }
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    theirs = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
-            **sizes, **dropout, n_layer=config.n_layer, n_head=config.n_head
-        )
-    )
-    weights = {
-        huggingface_name(name): torch.tensor(array) for name, array in params.items()
-    }
-    assert not theirs.load_state_dict(weights, strict=False).unexpected_keys
+    theirs = transformers_model(config, params)
     ids = torch.tensor(tokens)
     their_loss = torch.nn.functional.cross_entropy(
         theirs(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten()

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers import transformers_model
 
 from minigpt2 import model
 from minigpt2.learning import optimizer
@@ -138,17 +139,10 @@ def test_a_loss_that_is_not_finite_changes_nothing():
 @pytest.mark.filterwarnings("ignore")
 def test_200_steps_follow_pytorchs_loss_curve():
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from minigpt2.files.save import huggingface_name
-
+    pytest.importorskip("transformers")
     config = model.Config(n_vocab=64, n_ctx=32, n_embd=48, n_head=4, n_layer=3)
     _, params, stepper = new(2, config=config)
-    sizes = {"vocab_size": 64, "n_positions": 32, "n_embd": 48}
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-    their_config = transformers.GPT2Config(**sizes, **dropout, n_layer=3, n_head=4)
-    theirs = transformers.GPT2LMHeadModel(their_config)
-    weights = {huggingface_name(n): torch.tensor(a) for n, a in params.items()}
-    theirs.load_state_dict(weights, strict=False)
+    theirs = transformers_model(config, params)
     matrices = [p for p in theirs.parameters() if p.ndim > 1]
     vectors = [p for p in theirs.parameters() if p.ndim == 1]
     groups = [

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import transformers_model
 
 import minigpt2
 from minigpt2 import score
@@ -187,37 +188,6 @@ def save_with_tensorflow(python, arrays, directory):
     return done.stdout.strip()
 
 
-def transformers_model(torch, transformers, config, arrays):
-    """GPT2LMHeadModel with these arrays, which are named as OpenAI names them."""
-    state = {}
-    for name, array in arrays.items():
-        name = name.replace("/", ".")
-        if name.startswith("h") and name[1].isdecimal():
-            name = f"h.{name[1:]}"
-        if name in ("wte", "wpe"):
-            name += ".weight"
-        for ours, theirs in ((".w", ".weight"), (".g", ".weight"), (".b", ".bias")):
-            if name.endswith(ours):
-                name = name.removesuffix(ours) + theirs
-        array = array[0] if array.ndim == 3 else array
-        state[f"transformer.{name}"] = torch.from_numpy(array)
-    model = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
-            vocab_size=config.n_vocab,
-            n_positions=config.n_ctx,
-            n_embd=config.n_embd,
-            n_head=config.n_head,
-            n_layer=config.n_layer,
-        )
-    )
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert set(missing) <= {"lm_head.weight"}  # it is wte
-    assert unexpected == []
-    assert set(state) == {name for name, _ in model.named_parameters()}
-    assert model.lm_head.weight is model.transformer.wte.weight
-    return model.eval()
-
-
 @pytest.mark.parametrize("size", SHAPES)
 def test_a_released_shape_written_by_tensorflow_gives_transformers_logits(
     size, torch, transformers, tensorflow_python, tmp_path
@@ -229,12 +199,12 @@ def test_a_released_shape_written_by_tensorflow_gives_transformers_logits(
     try:
         version = save_with_tensorflow(tensorflow_python, arrays, directory)
         (directory / "hparams.json").write_text(json.dumps(vars(config)))
-        check_released_shape(size, directory, arrays, version, torch, transformers)
+        check_released_shape(size, directory, arrays, version, torch)
     finally:
         shutil.rmtree(directory)
 
 
-def check_released_shape(size, directory, arrays, version, torch, transformers):
+def check_released_shape(size, directory, arrays, version, torch):
     config = SHAPES[size]
     names = sorted(path.name for path in directory.iterdir())
     data = "model.ckpt.data-00000-of-00001"
@@ -262,7 +232,7 @@ def check_released_shape(size, directory, arrays, version, torch, transformers):
     tensors = checkpoint.tensors(shapes(config))
     for name, array in arrays.items():
         assert np.array_equal(tensors[name], array.reshape(tensors[name].shape)), name
-    oracle = transformers_model(torch, transformers, config, arrays)
+    oracle = transformers_model(config, arrays)
     assert_same_logits(size, gpt2, oracle, torch, LENGTHS)
 
 
@@ -312,7 +282,7 @@ def test_losses_of_the_same_windows_on_tiny(torch, transformers, tmp_path, strid
 def test_losses_of_the_same_windows_at_the_shape_of_124m(torch, transformers):
     config = SHAPES["124M"]
     arrays = dict(released_shape_arrays(config))
-    oracle = transformers_model(torch, transformers, config, arrays)
+    oracle = transformers_model(config, arrays)
     params = nest({k: a[0] if a.ndim == 3 else a for k, a in arrays.items()})
     tokens = random_tokens(config, 1500)
     ours = -score.log_probabilities(params, config, tokens)
