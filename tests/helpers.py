@@ -57,6 +57,12 @@ def has_mapped(process, name):
     return name in Path(f"/proc/{process.pid}/maps").read_text()
 
 
+def table(text):
+    """The rows `left | right` of a text, as pairs."""
+    rows = (row.rpartition(" | ") for row in text.strip().splitlines())
+    return [(left.strip(), right.strip()) for left, _, right in rows]
+
+
 # A program that runs a module and prints each event in which it writes, renames or
 # removes something outside a directory, unpickles, or starts a process:
 # start(directory, "minigpt2", …, program=("-c", AUDIT))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import AUDIT, PROMPT, SHORT, TINY, has_mapped, run, start
+from helpers import AUDIT, PROMPT, SHORT, TINY, has_mapped, run, start, table
 
 from minigpt2.files import locate
 
@@ -104,14 +104,7 @@ minigpt2.download nothing --verify           | unknown model 'nothing'
 minigpt2.train                               | arguments are required: --data, --out
 minigpt2.train --data --out=o                | --data: expected at least one argument
 """
-
-
-def line_and_answer(row):
-    line, _, answer = row.rpartition(" | ")
-    return line.strip(), answer.strip()
-
-
-BAD_LINES = dict(line_and_answer(row) for row in BAD.strip().splitlines())
+BAD_LINES = dict(table(BAD))
 
 
 @pytest.fixture(scope="module")
