@@ -6,8 +6,6 @@ import mmap
 import os
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +30,7 @@ from checkpoints import (
     weights,
     with_header,
 )
-from helpers import SMALL, VOCABULARY
+from helpers import SMALL, VOCABULARY, run
 
 import minigpt2
 from minigpt2 import CheckpointError, Config
@@ -657,13 +655,9 @@ def test_a_long_value_is_told_shortly(tmp_path):
 def test_damaged_checkpoints_load_rightly_or_are_refused():
     """A share of what `python tests/fuzz_checkpoints.py` tries."""
     fuzz = Path(__file__).with_name("fuzz_checkpoints.py")
-    command = [sys.executable, fuzz, "--count", "300", "--seed", "1"]
-    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(
-        command, check=False, env=variables, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "300 cases, 0 failures" in run.stdout
+    status, out, err = run("--count", 300, "--seed", 1, program=[fuzz])
+    assert status == 0, out + err
+    assert "300 cases, 0 failures" in out
 
 
 # Files that are not there

@@ -75,9 +75,10 @@ def test_help_does_not_wait_for_numpy():
     code = "import runpy, sys; sys.argv[1:] = ['--help']\n"
     code += "try: runpy.run_module('minigpt2', run_name='__main__')\n"
     code += "finally: sys.exit(any(m in sys.modules for m in ('numpy', 'requests')))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    status, out, _ = run(program=("-c", code))
+    assert status == 0
     for option in "--model", "--weights", "--max-tokens", "--stop", "--stats":
-        assert option in done.stdout.decode()
+        assert option in out
 
 
 def test_a_message_is_one_line_whatever_a_file_says(tmp_path):

@@ -2,11 +2,11 @@
 memory, and to generate takes that of the weights and little more."""
 
 import math
-import subprocess
 import sys
 
 import pytest
 from checkpoints import DATA, HEADER, HPARAMS, INDEX, block, entry, hparams, table
+from helpers import run
 
 from minigpt2.model import Config, shapes
 
@@ -51,9 +51,8 @@ def test_the_parameters_fill_the_released_file(zeros):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 @pytest.mark.parametrize(("prompt", "more"), [(100, 150e6), (1023, 250e6)])
 def test_memory_is_that_of_the_weights_and_little_more(zeros, prompt, more):
-    command = [sys.executable, "-c", MEASURE, str(zeros), str(prompt)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    opened, tokens, generated = map(int, done.stdout.split())
+    _, out, _ = run(zeros, prompt, program=("-c", MEASURE))
+    opened, tokens, generated = map(int, out.split())
     assert opened < 80e6
     assert tokens == 1
     assert generated <= DATA_BYTES + more
