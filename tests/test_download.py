@@ -28,8 +28,8 @@ import pytest
 from helpers import AUDIT, SMALL, finish
 
 import minigpt2
-from minigpt2.files import download, locate, lock
-from minigpt2.files.download import DownloadError
+from minigpt2.files import download, locate, lock, transfer
+from minigpt2.files.transfer import DownloadError
 
 PACKAGE = Path(minigpt2.__file__).parent
 FILES = {name: (SMALL / name).read_bytes() for name in locate.OPENAI_FILES}
@@ -258,7 +258,7 @@ def alone(tmp_path, monkeypatch):
 def sleeps(monkeypatch):
     """The waits between tries, which then take no time."""
     seconds = []
-    monkeypatch.setattr(download.time, "sleep", seconds.append)
+    monkeypatch.setattr(transfer.time, "sleep", seconds.append)
     return seconds
 
 
@@ -854,7 +854,7 @@ def test_verify_looks_only_where_it_is_told(server, tmp_path, monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch, sleeps):
-    monkeypatch.setattr(download, "TIMEOUT", (2, 0.2))
+    monkeypatch.setattr(transfer, "TIMEOUT", (2, 0.2))
 
 
 HUGE_LINE = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"
