@@ -6,6 +6,7 @@ model. How a broken transfer goes on is in transfer.py.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -132,6 +133,8 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
                 raise
             path.unlink(missing_ok=True)  # an earlier version had it
             return False
+        if file.endswith(".json"):
+            json.loads(path.read_bytes())
         sums[file] = sha256 or _sha256(path)
         return True
 
@@ -139,8 +142,8 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         if not get(file):
             raise DownloadError(f"{hub}/{repository} has no {file} (404): {problem}")
 
-    need("config.json", "it is misspelt, or not in transformers' format")
     try:
+        need("config.json", "it is misspelt, or not in transformers' format")
         config = parse_json_object(read_small(part / "config.json"))
         if (kind := config.get("model_type", "gpt2")) != "gpt2":
             raise CheckpointError(f"{repository} is of the kind {kind!r}, not GPT-2")
@@ -152,7 +155,7 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         for index in [file for file in sums if file.endswith(".index.json")]:
             for shard in locate.shards(part / index):
                 need(shard, f"{index} lists it")
-    except (FormatError, ValueError) as error:
+    except (FormatError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{repository}: {error}") from None
     lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
     (part / SUMS).write_text("".join(lines), "latin-1", newline="\n")
