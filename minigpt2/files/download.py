@@ -8,14 +8,15 @@ model. How a broken transfer goes on is in transfer.py.
 import hashlib
 import json
 import os
+import re
+import reprlib
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from . import locate, lock
-from .checkpoint import Checkpoint, CheckpointError, read_model, read_small
-from .formats import FormatError, parse_json_object
+from .checkpoint import Checkpoint, CheckpointError, read_model
 from .progress import Progress, notice
 from .transfer import DownloadError, fetch, reach
 
@@ -134,7 +135,10 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
             path.unlink(missing_ok=True)  # an earlier version had it
             return False
         if file.endswith(".json"):
-            json.loads(path.read_bytes())
+            try:
+                json.loads(path.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise CheckpointError(f"{file} is not JSON: {error}") from None
         sums[file] = sha256 or _sha256(path)
         return True
 
@@ -142,21 +146,24 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         if not get(file):
             raise DownloadError(f"{hub}/{repository} has no {file} (404): {problem}")
 
-    try:
-        need("config.json", "it is misspelt, or not in transformers' format")
-        config = parse_json_object(read_small(part / "config.json"))
-        if (kind := config.get("model_type", "gpt2")) != "gpt2":
-            raise CheckpointError(f"{repository} is of the kind {kind!r}, not GPT-2")
-        for file in HUB_FILES:
-            get(file)
-        weights, other = locate.HUB_WEIGHTS
-        if not get(weights) and not get(f"{weights}.index.json") and not get(other):
-            need(f"{other}.index.json", f"nor {weights} nor {other}")
-        for index in [file for file in sums if file.endswith(".index.json")]:
-            for shard in locate.shards(part / index):
-                need(shard, f"{index} lists it")
-    except (FormatError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{repository}: {error}") from None
+    need("config.json", "it is misspelt, or not in transformers' format")
+    config = json.loads((part / "config.json").read_bytes())
+    kind = config.get("model_type", "gpt2") if isinstance(config, dict) else config
+    if kind != "gpt2":
+        problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
+        raise CheckpointError(f"{repository}/config.json: {problem}")
+    for file in HUB_FILES:
+        get(file)
+    weights, other = locate.HUB_WEIGHTS
+    if not get(weights) and not get(f"{weights}.index.json") and not get(other):
+        need(f"{other}.index.json", f"nor {weights} nor {other}")
+    for index in [file for file in sums if file.endswith(".index.json")]:
+        try:
+            shards = locate.shards(part / index)
+        except ValueError as error:
+            raise CheckpointError(error) from None
+        for shard in shards:
+            need(shard, f"{index} lists it")
     lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
     (part / SUMS).write_text("".join(lines), "latin-1", newline="\n")
     return [SUMS, *sums]
@@ -172,7 +179,9 @@ def verify(directory: Path) -> None:
     checkpoint, sums, noted = Checkpoint(directory), {}, directory / SUMS
     if noted.is_file():
         lines = noted.read_text("latin-1").splitlines()
-        sums = {Path(line[66:]).name: line[:64] for line in lines}
+        sums = {line[66:]: line[:64] for line in lines}
+        if not all(re.fullmatch(locate.NAME, file) for file in sums):
+            raise CheckpointError(f"{noted}: damaged")
     elif all((directory / file).is_file() for file in FILES):
         sums = {FILES[0]: VOCABULARY_SHA256}
     paths = {checkpoint.path, *(directory / file for file in sums)}
