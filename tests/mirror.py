@@ -49,7 +49,8 @@ def openai():
 
 @functools.cache
 def hub():
-    """The same model as a repository of the hub: what is large is on another host."""
+    """The same model as a repository of the hub, which sends one on: for what is large to
+    another host."""
     with tempfile.TemporaryDirectory() as name:
         config, params, _ = read_model(SMALL)
         save.write_model(Path(name), params)
@@ -218,10 +219,11 @@ class Handler(BaseHTTPRequestHandler):
         gate = state.gate.get(self.file, iter(())) if folder != "/blobs" else iter(())
         if behaviour := next(gate, None):
             behaviour(self, b"", start)
-        elif is_there and is_large and folder != "/blobs":
-            sha256 = hashlib.sha256(state.files[self.file]).hexdigest()
-            to = f"{state.elsewhere}/blobs/{self.file}"
-            etag = next(state.linked.get(self.file, iter(())), f'"{sha256}"')
+        elif is_there and state.is_hub and folder != "/blobs":
+            body, host = state.files[self.file], state.elsewhere if is_large else ""
+            etag = hashlib.sha256(body) if is_large else hashlib.sha1(body)
+            etag = next(state.linked.get(self.file, iter(())), f'"{etag.hexdigest()}"')
+            to = f"{host}/blobs/{self.file}"
             reply(self, 302, Location=to, X_Linked_ETag=etag, ETag='"of the pointer"')
         else:
             state.asked.append(("GET", self.path, asked))
@@ -240,7 +242,7 @@ def serving(source):
 
     url        what to download it from
     behaviour  by file: how to answer its next requests; then, as a good server does
-    gate       the same, of the hub's own answers, which send one on to another host
+    gate       the same, of the hub's own answers, which send one on
     linked     by file: what these answers state as its X-Linked-ETag
     head       the status of the answer to HEAD
     asked      all requests but those that are sent on: (method, path, range)
@@ -251,7 +253,7 @@ def serving(source):
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
     urls = [f"http://127.0.0.1:{server.server_port}" for server in servers]
     state.url = urls[0] + ("/models" if source.path.startswith("/models") else "")
-    state.elsewhere = urls[1]
+    state.elsewhere, state.is_hub = urls[1], source.model != "124M"
     threads = []
     for server in servers:
         server.state = state

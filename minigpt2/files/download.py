@@ -28,8 +28,8 @@ HUB_FILES = (  # those that are there
     *("special_tokens_map.json", "added_tokens.json", *locate.TOKENIZER_FILES),
 )
 SUMS = "SHA256SUMS"  # of a repository's files, as the program sha256sum reads them
-NOT_FOR_ALL = {401: "misspelt, private or gated", 403: "gated, or not allowed here"}
 LOG_IN = "minigpt2 cannot log in; it finds what the hub's own program has fetched"
+ANSWERS = {401: f"misspelt, private or gated; {LOG_IN}", 403: f"gated; {LOG_IN}"}
 VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 
 
@@ -92,23 +92,25 @@ def _download(final: Path, url: str, get: Callable[[Path], list[str]]) -> Path:
                 final.mkdir(exist_ok=True)
                 for file in files:
                     os.replace(part / file, final / file)
-                _empty(part)
+                _remove(_come(part))
         except CheckpointError as error:
-            _empty(part)
+            _remove(_come(part))
             problem = f"what came from {url} is not the model, and was deleted: {error}"
             raise DownloadError(problem) from None
         finally:
-            if not any(
-                p.name != "lock" and p.suffix != ".etag" for p in part.iterdir()
-            ):
+            if not _come(part):
                 shutil.rmtree(part, ignore_errors=True)
     return final
 
 
-def _empty(part: Path) -> None:
-    for file in part.iterdir():
-        if file.name != "lock":
-            file.unlink()
+def _come(part: Path) -> list[Path]:
+    """What has come of a model."""
+    return [p for p in part.iterdir() if p.name != "lock" and p.suffix != ".etag"]
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink()
 
 
 def _from_openai(url: str, part: Path) -> list[str]:
@@ -122,18 +124,19 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
     CheckpointError if it is no GPT-2."""
     sums: dict[str, str] = {}
 
-    def get(file: str) -> bool:
+    def get(file: str, if_not: str = "") -> bool:
         path = part / file
         try:
             sha256 = fetch(f"{hub}/{repository}/resolve/main/{file}", path)
         except DownloadError as error:
-            if error.status in NOT_FOR_ALL:
-                meaning = f"{NOT_FOR_ALL[error.status]}; {LOG_IN}"
-                raise DownloadError(f"{error}: {meaning}") from None
-            if error.status != 404:
-                raise
-            path.unlink(missing_ok=True)  # an earlier version had it
-            return False
+            if error.status == 404 and not if_not:
+                path.unlink(missing_ok=True)  # an earlier version had it
+                return False
+            meaning = ANSWERS | {404: if_not}
+            if error.status in meaning:
+                problem = f"{error}: {meaning[error.status]}"
+                raise DownloadError(problem) from None
+            raise
         if file.endswith(".json"):
             try:
                 json.loads(path.read_bytes())
@@ -142,11 +145,7 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         sums[file] = sha256 or _sha256(path)
         return True
 
-    def need(file: str, problem: str) -> None:
-        if not get(file):
-            raise DownloadError(f"{hub}/{repository} has no {file} (404): {problem}")
-
-    need("config.json", "it is misspelt, or not in transformers' format")
+    get("config.json", "it is misspelt, or not in transformers' format")
     config = json.loads((part / "config.json").read_bytes())
     kind = config.get("model_type", "gpt2") if isinstance(config, dict) else config
     if kind != "gpt2":
@@ -156,14 +155,14 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         get(file)
     weights, other = locate.HUB_WEIGHTS
     if not get(weights) and not get(f"{weights}.index.json") and not get(other):
-        need(f"{other}.index.json", f"nor {weights} nor {other}")
+        get(f"{other}.index.json", f"nor is there {weights} or {other}")
     for index in [file for file in sums if file.endswith(".index.json")]:
         try:
             shards = locate.shards(part / index)
         except ValueError as error:
             raise CheckpointError(error) from None
         for shard in shards:
-            need(shard, f"{index} lists it")
+            get(shard, f"{index} lists it")
     lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
     (part / SUMS).write_text("".join(lines), "latin-1", newline="\n")
     return [SUMS, *sums]

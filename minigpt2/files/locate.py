@@ -28,8 +28,8 @@ OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # one of them, or its shards
 TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
-    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.bpe", "vocab.txt"),
-    *("spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
+    *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
 )
 MAX_INDEX_BYTES = 1 << 20  # of the list of a model's shards
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of an owner, of a repository
@@ -45,9 +45,7 @@ def canonical(model: str) -> str:
 
 def is_repository(name: str) -> bool:
     """Is it OWNER/NAME, as a repository of the hub may be called?"""
-    return bool(
-        re.fullmatch(f"{NAME}/{NAME}", name) and not re.search(r"\.\.|--", name)
-    )
+    return re.fullmatch(rf"(?!.*(\.\.|--)){NAME}/{NAME}", name) is not None
 
 
 def kept_as(repository: str) -> str:
@@ -166,20 +164,13 @@ def shards(index: Path) -> list[str]:
     lists none, or any that are not in its directory."""
     try:
         with open(index, "rb") as file:
-            listed = json.loads(file.read(MAX_INDEX_BYTES))["weight_map"].values()
-        names = sorted(name for name in set(listed) if re.fullmatch(SHARD, name))
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ):
-        listed = names = []
-    if not names or len(names) < len(set(listed)):
+            listed = dict(json.loads(file.read(MAX_INDEX_BYTES))).get("weight_map")
+        names = {str(name) for name in dict(listed or {}).values()}
+    except (OSError, ValueError, TypeError, RecursionError):
+        names = set()
+    if not names or not all(re.fullmatch(SHARD, name) for name in names):
         raise ValueError(f"{index} is no list of a model's shards")
-    return names
+    return sorted(names)
 
 
 def download_directory(weights: str | Path | None = None) -> Path:

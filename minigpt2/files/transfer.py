@@ -1,6 +1,7 @@
 """One URL → one file: how does a broken transfer go on where it stopped?"""
 
 import itertools
+import re
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ PROBLEMS: dict[type[Exception], str] = {
     requests.Timeout: "no answer",
 }
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP status of faults that may pass
+
+SHA256 = re.compile('"?[0-9a-f]{64}"?')
 
 
 class DownloadError(Exception):
@@ -107,12 +110,12 @@ def _transfer(url: str, path: Path, have: int) -> str:
     noted = path.with_name(f"{path.name}.etag")
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         status = response.status_code
-        # The hub states the SHA-256 of a large file where it sends us on to another host.
+        # The hub states its ETag where it sends us on; that of a large file is its SHA-256.
         stated = [
             answer.headers.get("X-Linked-ETag", "") for answer in response.history
         ]
-        sha256 = next(filter(None, stated), "").strip('"')
-        version = sha256 or response.headers.get("ETag", "")
+        version = next(filter(None, stated), response.headers.get("ETag", ""))
+        sha256 = next(filter(SHA256.fullmatch, stated), "").strip('"')
         before = noted.read_text("latin-1") if have and noted.exists() else ""
         same = not (version and before) or version == before
         content_range = response.headers.get("Content-Range", "")  # "bytes 7-9/10"
