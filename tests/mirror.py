@@ -181,8 +181,8 @@ def edition(etag, body=None, cut=None):
 
 
 def login_page(handler, body, start, **headers):
-    page = b"<!DOCTYPE html>\n<p>Log in to the school's network</p>\n"
-    reply(handler, 200, page, **headers)
+    kind = b"" if "html" in headers.get("Content_Type", "") else b"<!DOCTYPE html>\n"
+    reply(handler, 200, kind + b"<p>Log in to the school's network</p>\n", **headers)
 
 
 def circle(handler, body, start):

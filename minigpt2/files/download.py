@@ -52,31 +52,29 @@ def download(
         Checkpoint(there)
         return there
     directory = locate.download_directory(weights)
-    hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-    at_hub = directory / locate.kept_as(repository)
+    hub = os.environ.get("HF_ENDPOINT") or HUB
     if name == repository:
-        hub = (url or hub).rstrip("/")
-        notice(f"there is no directory {name}: asking {hub} for it")
+        hub, why = url or hub, f"there is no directory {name}"
+    else:
+        given = url or os.environ.get("MINIGPT2_URL")
+        url = (given or OPENAI).rstrip("/")
+        get = partial(_from_openai, f"{url}/{name}")
         try:
-            return _download(at_hub, hub, partial(_from_hub, hub, name))
+            return _download(directory / name, url, get)
         except DownloadError as error:
-            raise DownloadError(f"there is no directory {name}, and {error}") from None
-    given = url or os.environ.get("MINIGPT2_URL")
-    url = (given or OPENAI).rstrip("/")
+            if given or error.status is None:
+                raise
+            why = str(error)
+    hub, final = hub.rstrip("/"), directory / locate.kept_as(repository)
     try:
-        return _download(directory / name, url, partial(_from_openai, f"{url}/{name}"))
+        return _download(final, hub, partial(_from_hub, hub, repository), f"{why}; ")
     except DownloadError as error:
-        if given or error.status is None:
-            raise
-        try:
-            reach(hub)
-        except DownloadError as other:
-            raise DownloadError(f"{error}; {other}") from None
-        notice(f"{error}; so it comes from {hub}/{repository}")
-    return _download(at_hub, hub, partial(_from_hub, hub, repository))
+        raise DownloadError(f"{why}, and {error}") from None
 
 
-def _download(final: Path, url: str, get: Callable[[Path], list[str]]) -> Path:
+def _download(
+    final: Path, url: str, get: Callable[[Path], list[str]], why: str = ""
+) -> Path:
     """Let `get` fetch the files into a directory beside `final`, and move them there."""
     part = final.with_name(f"{final.name}.part")
     reach(url)
@@ -86,7 +84,7 @@ def _download(final: Path, url: str, get: Callable[[Path], list[str]]) -> Path:
     with mine:
         try:
             if not locate.weights_in(final):  # unless another process was faster
-                notice(f"downloading {final.name} from {url} to {final}")
+                notice(f"{why}downloading {final.name} from {url} to {final}")
                 files = get(part)
                 verify(part)
                 final.mkdir(exist_ok=True)

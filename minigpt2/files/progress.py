@@ -37,13 +37,12 @@ class Progress:
     ) -> None:
         self.title, self.total, self.done = title, total, done
         self.unit, self.size = unit, size
-        self.start, self.at_start = time.monotonic(), done
-        self.shown = self.start
+        self.start, self.at_start, self.shown = time.monotonic(), done, 0.0
 
     def add(self, size: int) -> None:
         self.done += size
         now, terminal = time.monotonic(), sys.stderr.isatty()
-        if now - self.shown > (0.1 if terminal else EVERY):
+        if now - max(self.start, self.shown) > (0.1 if terminal else EVERY):
             self.shown = now
             line, end = (f"\r{self}\x1b[K", "") if terminal else (str(self), "\n")
             print(line, end=end, file=sys.stderr, flush=True)
