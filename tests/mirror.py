@@ -180,9 +180,8 @@ def edition(etag, body=None, cut=None):
     )
 
 
-def login_page(handler, body, start, **headers):
-    kind = b"" if "html" in headers.get("Content_Type", "") else b"<!DOCTYPE html>\n"
-    reply(handler, 200, kind + b"<p>Log in to the school's network</p>\n", **headers)
+def login_page(handler, body, start, page=b"<!DOCTYPE html>\n<p>Log in!", **headers):
+    reply(handler, 200, page, **headers)
 
 
 def circle(handler, body, start):

@@ -256,7 +256,7 @@ def test_all_shards_must_be_there(here, kind):
     + [
         b'{"weight_map": {"a": "a.bin", "b": "lock"}}',
         b"\xff",
-        b" " * (1 << 20) + b"{}",
+        b" " * (1 << 20) + b'{"weight_map": {"a": "a.bin"}}',
     ],
 )
 def test_an_index_that_lists_no_files_is_refused(here, hub, index):
@@ -346,6 +346,11 @@ def test_a_small_file_that_changes_is_noticed(here, hub, sleeps):
     assert (part / "added_tokens.json").exists()
     hub.files.clear()
     hub.files |= files
+    behave(hub, hub.data, status(400))
+    with pytest.raises(DownloadError, match="400"):
+        download.download(hub.model, here, hub.url)
+    assert (part / "vocab.json").read_bytes() == new
+    assert not (part / "added_tokens.json").exists()
     download.download(hub.model, here, hub.url)
     assert (here / hub.folder / "vocab.json").read_bytes() == new
     assert is_whole(hub, here)

@@ -111,9 +111,8 @@ def _transfer(url: str, path: Path, have: int) -> str:
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         status = response.status_code
         # The hub states its ETag where it sends us on; that of a large file is its SHA-256.
-        stated = [
-            answer.headers.get("X-Linked-ETag", "") for answer in response.history
-        ]
+        answers = [answer.headers for answer in (*response.history, response)]
+        stated = [headers.get("X-Linked-ETag", "") for headers in answers]
         version = next(filter(None, stated), response.headers.get("ETag", ""))
         sha256 = next(filter(SHA256.fullmatch, stated), "").strip('"')
         before = noted.read_text("latin-1") if have and noted.exists() else ""
@@ -138,7 +137,7 @@ def _transfer(url: str, path: Path, have: int) -> str:
         first = next(pieces, b"")
         if not have and (
             response.headers.get("Content-Type", "").startswith("text/html")
-            or first.lstrip()[:9].lower() in (b"<!doctype", b"<html>")
+            or first.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
         ):
             problem = "a web page came: does the network want you to log in?"
             raise DownloadError(f"{url}: {problem}")
