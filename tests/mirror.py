@@ -52,7 +52,7 @@ def hub():
     """The same model as a repository of the hub, which sends one on: for what is large to
     another host."""
     with tempfile.TemporaryDirectory() as name:
-        config, params, _ = read_model(SMALL)
+        config, params, *_ = read_model(SMALL)
         save.write_model(Path(name), params)
         tokenizer = Tokenizer.from_file(VOCABULARY, config.n_vocab)
         save.write_description(Path(name), config, tokenizer)

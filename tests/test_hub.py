@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
 
 import mirror
+import numpy as np
 import pytest
 from helpers import SMALL
 from mirror import behave, cut_after, edition, flipped, is_whole, ranges, status
@@ -417,6 +419,13 @@ def test_weights_in_no_known_format_are_refused(here, hub):
         download.download(hub.model, here, hub.url)
 
 
+def test_a_repository_without_a_tokenizer_is_mentioned(here, hub, capsys):
+    for file in "vocab.json", "merges.txt":
+        hub.files.pop(file)
+    download.download(hub.model, here, hub.url)
+    assert f"minigpt2: {hub.model} has no tokenizer" in capsys.readouterr().err
+
+
 # The released models, from the hub when OpenAI's bucket is gone
 
 
@@ -498,3 +507,83 @@ def test_progress_is_written_now_and_then(here, hub, monkeypatch, capsys):
     assert len(data) > 3
     assert " 29 %" in data[0]
     assert " left" in data[0]
+
+
+# Weights as other tools write them
+
+reads_them = pytest.mark.skipif(
+    find_spec("minigpt2.files.layout") is None, reason="layout.py is not there yet"
+)
+
+
+def split(files):
+    """model.safetensors in two shards."""
+    data = files.pop("model.safetensors")
+    size = int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    header.pop("__metadata__", None)
+    names = sorted(header, key=lambda name: header[name]["data_offsets"])
+    weight_map = {}
+    for i, part in enumerate((names[:9], names[9:]), 1):
+        start = header[part[0]]["data_offsets"][0]
+        stop = header[part[-1]]["data_offsets"][1]
+        shard = f"model-0000{i}-of-00002.safetensors"
+        entries = {name: dict(header[name]) for name in part}
+        for entry in entries.values():
+            entry["data_offsets"] = [at - start for at in entry["data_offsets"]]
+        described = json.dumps(entries).encode()
+        files[shard] = (
+            len(described).to_bytes(8, "little") + described + body[start:stop]
+        )
+        weight_map |= dict.fromkeys(part, shard)
+    index = json.dumps({"metadata": {}, "weight_map": weight_map})
+    files["model.safetensors.index.json"] = index.encode()
+
+
+@reads_them
+def test_shards_come_from_the_hub(here, hub):
+    whole = write(here / "whole")
+    split(hub.files)
+    second = "model-00002-of-00002.safetensors"
+    behave(hub, second, cut_after(70_000), status(400))
+    with pytest.raises(DownloadError, match="400"):
+        download.download(hub.model, here / "all", hub.url)
+    assert locate.find(hub.model, here / "all") is None
+    directory = download.download(hub.model, here / "all", hub.url)
+    assert is_whole(hub, here / "all")
+    download.verify(directory)
+    logits = minigpt2.load(whole).logits([1, 2, 3])
+    assert np.allclose(minigpt2.load(directory).logits([1, 2, 3]), logits, atol=1e-5)
+    assert locate.find(directory / second) == directory
+    os.rename(directory / second, here / "away")
+    assert locate.find(hub.model, here / "all") is None
+
+
+@reads_them
+def test_a_repository_may_change_its_format(here, hub, sleeps):
+    """From one file to shards: what has come of the one file is not in the way."""
+    behave(hub, hub.data, cut_after(70_000), status(400))
+    with pytest.raises(DownloadError, match="400"):
+        download.download(hub.model, here / "all", hub.url)
+    split(hub.files)
+    download.download(hub.model, here / "all", hub.url)
+    assert is_whole(hub, here / "all")
+
+
+@reads_them
+def test_pytorch_s_files_come_from_the_hub(here, hub):
+    for file in "config.json", "pytorch_model.bin":
+        hub.files[file] = SMALL.with_name("torch-small").joinpath(file).read_bytes()
+    del hub.files["model.safetensors"]
+    directory = download.download(hub.model, here / "all", hub.url)
+    assert is_whole(hub, here / "all")
+    minigpt2.load(directory)
+    download.verify(directory)
+
+
+@reads_them
+def test_an_adapter_is_refused(here, hub):
+    hub.files["adapter_config.json"] = b"{}"
+    with pytest.raises(DownloadError, match="adapter"):
+        download.download(hub.model, here / "all", hub.url)
+    assert not os.listdir(here / "all")

@@ -23,9 +23,9 @@ from .transfer import DownloadError, fetch, reach
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB = "https://huggingface.co"
 FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
-HUB_FILES = (  # those that are there
-    *("generation_config.json", "adapter_config.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "added_tokens.json", *locate.TOKENIZER_FILES),
+SIDE_FILES = (  # what a repository may have, too
+    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("added_tokens.json", "adapter_config.json"),
 )
 SUMS = "SHA256SUMS"  # of a repository's files, as the program sha256sum reads them
 LOG_IN = "minigpt2 cannot log in; it finds what the hub's own program has fetched"
@@ -149,7 +149,9 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
     if kind != "gpt2":
         problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
         raise CheckpointError(f"{repository}/config.json: {problem}")
-    for file in HUB_FILES:
+    if not any([get(file) for file in locate.TOKENIZER_FILES]):
+        notice(f"{repository} has no tokenizer under a known name")
+    for file in SIDE_FILES:
         get(file)
     weights, other = locate.HUB_WEIGHTS
     if not get(weights) and not get(f"{weights}.index.json") and not get(other):
