@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt2.files import download
+from minigpt2.files import transfer
 
 LAST_BYTES = 5_000_000  # of enwik8 and text8: by custom, the test text
 BLOCK = 1 << 16  # bytes
@@ -65,8 +65,8 @@ def fetch(source: Source, directory: Path) -> Path:
         return path
     directory.mkdir(parents=True, exist_ok=True)
     part = directory / f"{source.file}.part"
-    download.reach(source.url)
-    download.fetch(source.url, part)
+    transfer.reach(source.url)
+    transfer.fetch(source.url, part)
     part.with_name(f"{part.name}.etag").unlink(missing_ok=True)
     with open(part, "rb") as file:
         sha256 = hashlib.sha256()
@@ -75,7 +75,7 @@ def fetch(source: Source, directory: Path) -> Path:
     if source.sha256 and sha256.hexdigest() != source.sha256:
         part.unlink()
         problem = f"{source.url}: SHA-256 {sha256.hexdigest()}, not {source.sha256}"
-        raise download.DownloadError(problem)
+        raise transfer.DownloadError(problem)
     if source.url.endswith(".zip"):
         whole = directory / f"{source.file}.unpacked"
         try:
@@ -88,7 +88,7 @@ def fetch(source: Source, directory: Path) -> Path:
         except (zipfile.BadZipFile, zlib.error, ValueError) as error:
             part.unlink()
             whole.unlink(missing_ok=True)
-            raise download.DownloadError(f"{source.url}: {error}") from None
+            raise transfer.DownloadError(f"{source.url}: {error}") from None
         part.unlink()
         part = whole
     os.replace(part, path)

@@ -33,9 +33,9 @@ import numpy as np
 import minigpt2
 from minigpt2.commands.console import choose_model, fail, run
 from minigpt2.files.checkpoint import CheckpointError
-from minigpt2.files.download import DownloadError
 from minigpt2.files.progress import Progress, notice
 from minigpt2.files.save import replace
+from minigpt2.files.transfer import DownloadError
 from minigpt2.generate import generate_tokens
 from minigpt2.learning.curve import Curve, draw
 from minigpt2.model import Array, Cache, blocks

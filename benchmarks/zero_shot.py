@@ -44,10 +44,10 @@ import numpy as np
 import minigpt2
 from minigpt2.commands.console import choose_model, fail, run
 from minigpt2.files.checkpoint import CheckpointError
-from minigpt2.files.download import DownloadError
 from minigpt2.files.locate import weights_directories
 from minigpt2.files.progress import Progress
 from minigpt2.files.save import replace
+from minigpt2.files.transfer import DownloadError
 from minigpt2.model import Array
 from minigpt2.score import score, sliding_windows
 

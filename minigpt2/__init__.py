@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .files.checkpoint import CheckpointError
-    from .files.download import DownloadError
+    from .files.transfer import DownloadError
     from .gpt2 import GPT2
     from .model import Config
     from .tokenizer import Tokenizer
@@ -25,11 +25,13 @@ __all__ = ["GPT2", "CheckpointError", "Config", "DownloadError", "Tokenizer", "l
 
 
 def load(model: str | Path = "124M", weights: str | Path | None = None) -> "GPT2":
-    """Open a model: "124M", "355M", "774M", "1558M", "tiny", or a checkpoint's directory.
+    """Open a model: "124M", "355M", "774M", "1558M" or as the hub calls them ("gpt2-xl"),
+    "tiny", a directory, or OWNER/NAME, a repository of the hub.
 
-    A released model is looked for in locate.weights_directories(weights) and downloaded
-    if it is in none of them. Raises ValueError for an unknown model, CheckpointError for a
-    checkpoint that cannot be used, DownloadError if the network does not give the model.
+    A name is looked for in locate.weights_directories(weights), then in the cache of the
+    hub's own programs, then it is downloaded. Raises ValueError for an unknown model,
+    CheckpointError for a checkpoint that cannot be used, DownloadError if the network does
+    not give the model.
     """
     from .files.locate import find
     from .gpt2 import open_model
@@ -48,7 +50,7 @@ if not TYPE_CHECKING:  # a misspelt name is to be found by type checkers, too
         "Tokenizer": "tokenizer",
         "Config": "model",
         "CheckpointError": "files.checkpoint",
-        "DownloadError": "files.download",
+        "DownloadError": "files.transfer",
     }
 
     def __getattr__(name: str) -> object:

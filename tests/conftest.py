@@ -1,10 +1,16 @@
 """The two checkpoints that the tests read, OpenAI's format and the embedded model, and the
 option --slow."""
 
+import os
+import shutil
+from pathlib import Path
+
+import mirror
 import pytest
 from helpers import SMALL
 
 import minigpt2
+from minigpt2.files import locate, transfer
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +32,57 @@ def pytest_addoption(parser):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
         pytest.skip("slow: python -m pytest --slow runs it")
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """Only the model that a test downloads is on this machine."""
+    elsewhere = tmp_path / "installed" / "minigpt2" / "files"
+    monkeypatch.setattr(locate, "__file__", str(elsewhere / "locate.py"))
+    monkeypatch.setattr(locate, "INSTALLED", elsewhere.parent / "weights")
+    for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    for name in os.environ:
+        if name.startswith(("MINIGPT2_", "HF_")):
+            monkeypatch.delenv(name)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+@pytest.fixture(params=[mirror.openai, mirror.hub], ids=["OpenAI", "hub"])
+def server(request, alone):
+    """A server of the one kind, then of the other."""
+    with mirror.serving(request.param()) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(alone):
+    """A server that has the model as OpenAI's bucket does."""
+    with mirror.serving(mirror.openai()) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(alone):
+    """A server that has the model as the hub does."""
+    with mirror.serving(mirror.hub()) as server:
+        yield server
+
+
+@pytest.fixture
+def sleeps(monkeypatch):
+    """The waits between tries, which then take no time."""
+    seconds = []
+    monkeypatch.setattr(transfer.time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """A copy of the package that is no checkout, so that it knows of no other weights."""
+    directory = tmp_path_factory.mktemp("installed")
+    ignore = shutil.ignore_patterns("__pycache__")
+    package = Path(minigpt2.__file__).parent
+    shutil.copytree(package, directory / "minigpt2", ignore=ignore)
+    return directory

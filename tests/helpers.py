@@ -24,7 +24,7 @@ def start(*arguments, module="minigpt2", program=None, env=None, **streams):
     It imports the minigpt2 that the tests import, in whatever directory it runs, and
     does not see the user's own settings. Other keywords are those of Popen.
     """
-    settings = "MINIGPT2_WEIGHTS", "MINIGPT2_URL"
+    settings = "MINIGPT2_WEIGHTS", "MINIGPT2_URL", "HF_ENDPOINT"
     variables = {k: v for k, v in os.environ.items() if k not in settings}
     variables["PYTHONPATH"] = str(Path(minigpt2.__file__).parents[1])
     pipe = subprocess.PIPE

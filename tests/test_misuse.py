@@ -26,14 +26,15 @@ minigpt2 a --model=                          | no checkpoint; a checkpoint is hp
 minigpt2 a --model=.                         | no checkpoint; a checkpoint is hparams.json
 minigpt2 a --model=directory                 | directory: no checkpoint
 minigpt2 a --model=345                       | unknown model '345', expected 124M
-minigpt2 a --model=124m                      | unknown model '124m', expected 124M
+minigpt2 a --model=125M                      | unknown model '125M', expected 124M
+minigpt2 a --model=me/mine                   | there is no directory me/mine, and cannot reach
 minigpt2 a --model=TINY                      | unknown model 'TINY'
 minigpt2 a --model=tiny/                     | unknown model 'tiny/'
 minigpt2 a --model=../tiny                   | unknown model '../tiny'
 minigpt2 a --model=/nonexistent              | unknown model '/nonexistent'
 minigpt2 a --model='my model'                | unknown model 'my model'
 minigpt2 a --model=mödèl                     | unknown model 'mödèl'
-minigpt2 a --model=text                      | unknown model 'text'
+minigpt2 a --model=text                      | no checkpoint
 minigpt2 a --model                           | argument --model: expected one argument
 minigpt2 a --m=tiny                          | ambiguous option: --m=tiny
 minigpt2 a --model=124M                      | the model tiny needs no network
@@ -90,6 +91,8 @@ minigpt2.explain a --model=nothing           | unknown model 'nothing'
 minigpt2.explain a --model=124M              | the model tiny needs no network
 minigpt2.download                            | arguments are required: model
 minigpt2.download 345                        | '345' cannot be downloaded: 124M
+minigpt2.download me/mine                    | there is no directory me/mine, and cannot reach
+minigpt2.download me/mine --verify           | me/mine is not there: leave out --verify
 minigpt2.download tiny                       | 'tiny' cannot be downloaded
 minigpt2.download ../124M                    | '../124M' cannot be downloaded
 minigpt2.download directory                  | 'directory' cannot be downloaded
@@ -118,6 +121,7 @@ def answers(tmp_path_factory):
     before = sorted(directory.iterdir())
     env = {
         "MINIGPT2_URL": "http://127.0.0.1:9",  # where nobody is
+        "HF_ENDPOINT": "http://127.0.0.1:9",
         "XDG_CACHE_HOME": str(directory / "cache"),
     }
 

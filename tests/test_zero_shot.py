@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from helpers import ROOT, log_softmax, run, start
 
-from minigpt2.files.download import DownloadError
 from minigpt2.files.locate import weights_directories
+from minigpt2.files.transfer import DownloadError
 from minigpt2.score import log_probabilities
 
 BENCHMARKS = ROOT / "benchmarks"

@@ -106,7 +106,8 @@ def choose_model(model: str | None, weights: str | None) -> str:
     and the default one can be had neither on this machine nor from the network."""
     name = DEFAULT_MODEL if model is None else model
     if find(name, weights) is None:
-        from ..files.download import DownloadError, download
+        from ..files.download import download
+        from ..files.transfer import DownloadError
 
         try:
             download(name, weights)

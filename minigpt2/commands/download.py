@@ -1,20 +1,21 @@
-"""python -m minigpt2.download: fetches a released model, or checks the one on disk."""
+"""python -m minigpt2.download: fetches a model, or checks the one on disk."""
 
 from ..files import locate
 from ..files.checkpoint import CheckpointError
-from ..files.download import DownloadError, download, verify
+from ..files.download import download, verify
 from ..files.progress import notice
+from ..files.transfer import DownloadError
 from .console import Parser, fail
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser(
-        "python -m minigpt2.download", description="Download a released GPT-2."
-    )
+    parser = Parser("python -m minigpt2.download", description="Download a GPT-2.")
     add = parser.add_argument
-    add("model", help=", ".join(locate.RELEASED))
+    names = ", ".join(locate.RELEASED)
+    add("model", help=f"{names}, or OWNER/NAME, a repository of the hub")
     add("--weights", metavar="DIR", help="where models live (default: see the README)")
-    add("--url", help="a mirror (default $MINIGPT2_URL, else OpenAI's bucket)")
+    mirror = "a mirror (default $MINIGPT2_URL, else OpenAI's bucket; for OWNER/NAME"
+    add("--url", help=f"{mirror} $HF_ENDPOINT, else the hub)")
     add("--verify", action="store_true", help="only check the model that is on disk")
     args = parser.parse_args(argv)
     try:

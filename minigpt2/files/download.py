@@ -1,240 +1,209 @@
-"""The network → files: OpenAI's released checkpoints, resumed and verified.
+"""The network → a model: OpenAI's released checkpoints, and repositories of the hub.
 
 A model is fetched into `NAME.part/` beside its later place. Its files move to `NAME/`
-when all of them are whole and verified, the largest one last, so that what stands there
-is a model. A broken transfer goes on where it stopped, in the same run or a later one.
+when all of them are whole and verified, the largest one last, so that what is there is a
+model. How a broken transfer goes on is in transfer.py.
 """
 
 import hashlib
+import json
 import os
 import re
+import reprlib
 import shutil
-import threading
-import time
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-import requests
 
 from . import locate, lock
 from .checkpoint import Checkpoint, CheckpointError, read_model
 from .progress import Progress, notice
+from .transfer import DownloadError, fetch, reach
 
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
+HUB = "https://huggingface.co"
 FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
-VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
-OFFLINE_AFTER = 5  # seconds without any answer
-TIMEOUT = (5, 30)  # seconds to connect, and between two pieces of an answer
-ATTEMPTS = 5  # in a row without a new byte
-PATIENCE = 60  # seconds that a server may ask to be left alone
-PROBLEMS: dict[type[Exception], str] = {
-    requests.ConnectionError: "no connection",
-    requests.Timeout: "no answer",
-}
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP status of faults that may pass
-
-
-class DownloadError(Exception):
-    """A model that could not be fetched; the message says why. The next run goes on."""
-
-
-class _Broken(Exception):
-    """A fault that may pass, though not before `wait` seconds have."""
-
-    def __init__(self, problem: str, wait: float = 0) -> None:
-        super().__init__(problem)
-        self.wait = wait
-
-
-PASSING_ERRORS = (
-    _Broken,
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
+SIDE_FILES = (  # what a repository may have, too
+    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("added_tokens.json", "adapter_config.json"),
 )
+SUMS = "SHA256SUMS"  # of a repository's files, as the program sha256sum reads them
+LOG_IN = "minigpt2 cannot log in; it finds what the hub's own program has fetched"
+ANSWERS = {401: f"misspelt, private or gated; {LOG_IN}", 403: f"gated; {LOG_IN}"}
+VOCABULARY_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 
 
 def download(
     model: str, weights: str | Path | None = None, url: str | None = None
 ) -> Path:
-    """Fetch a released model, unless it is there already, and return its directory.
+    """Fetch a model, unless it is there already, and return its directory.
 
-    It comes from `url`, or else $MINIGPT2_URL, or else OpenAI's bucket. Raises ValueError
-    for an unknown name, DownloadError if the server does not answer within 5 seconds or
-    does not give the model, OSError if the disk does not take it.
+    A released one comes from `url`, or else $MINIGPT2_URL, or else OpenAI's bucket, or
+    else the hub; OWNER/NAME from `url`, or else $HF_ENDPOINT, or else the hub. Raises
+    ValueError for another name, DownloadError if the server does not answer within 5
+    seconds or does not give the model, OSError if the disk does not take it.
     """
-    name = locate.ALIASES.get(model, model)
-    if name not in locate.RELEASED:
-        known = ", ".join(locate.RELEASED)
+    name = locate.canonical(model)
+    repository = locate.REPOSITORIES.get(name, name)
+    if not locate.is_repository(repository):
+        known = f"{', '.join(locate.RELEASED)} and OWNER/NAME"
         raise ValueError(f"{model!r} cannot be downloaded: {known} can")
-    if there := locate.find(name, weights):
+    if there := locate.find(model, weights):
         Checkpoint(there)
         return there
-    url = (url or os.environ.get("MINIGPT2_URL") or OPENAI).rstrip("/")
-    final = locate.download_directory(weights) / name
-    part = final.with_name(f"{name}.part")
+    directory = locate.download_directory(weights)
+    hub = os.environ.get("HF_ENDPOINT") or HUB
+    if name == repository:
+        hub, why = url or hub, f"there is no directory {name}"
+    else:
+        given = url or os.environ.get("MINIGPT2_URL")
+        url = (given or OPENAI).rstrip("/")
+        get = partial(_from_openai, f"{url}/{name}")
+        try:
+            return _download(directory / name, url, get)
+        except DownloadError as error:
+            if given or error.status is None:
+                raise
+            why = str(error)
+    hub, final = hub.rstrip("/"), directory / locate.kept_as(repository)
+    try:
+        return _download(final, hub, partial(_from_hub, hub, repository), f"{why}; ")
+    except DownloadError as error:
+        raise DownloadError(f"{why}, and {error}") from None
+
+
+def _download(
+    final: Path, url: str, get: Callable[[Path], list[str]], why: str = ""
+) -> Path:
+    """Let `get` fetch the files into a directory beside `final`, and move them there."""
+    part = final.with_name(f"{final.name}.part")
     reach(url)
     mine = lock.take(part)
     if mine is None:
         raise DownloadError(f"another process is downloading to {part}")
     with mine:
         try:
-            if there := locate.find(name, weights):  # another process was faster
-                return there
-            notice(f"downloading {name} from {url} to {final}")
-            for file in FILES:
-                fetch(f"{url}/{name}/{file}", part / file)
-            _move(part, final, url)
+            if not locate.weights_in(final):  # unless another process was faster
+                notice(f"{why}downloading {final.name} from {url} to {final}")
+                files = get(part)
+                verify(part)
+                final.mkdir(exist_ok=True)
+                for file in files:
+                    os.replace(part / file, final / file)
+                _remove(_come(part))
+        except CheckpointError as error:
+            _remove(_come(part))
+            problem = f"what came from {url} is not the model, and was deleted: {error}"
+            raise DownloadError(problem) from None
         finally:
-            if not any((part / file).exists() for file in FILES):
+            if not _come(part):
                 shutil.rmtree(part, ignore_errors=True)
     return final
 
 
-def _move(part: Path, final: Path, url: str) -> None:
-    """Move the files to their place if they are a model, and delete them if not."""
-    try:
-        verify(part)
-    except CheckpointError as error:
-        for file in FILES:
-            (part / file).unlink()
-        problem = f"what came from {url} is not the model, and was deleted: {error}"
-        raise DownloadError(problem) from None
-    final.mkdir(exist_ok=True)
+def _come(part: Path) -> list[Path]:
+    """What has come of a model."""
+    return [p for p in part.iterdir() if p.name != "lock" and p.suffix != ".etag"]
+
+
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink()
+
+
+def _from_openai(url: str, part: Path) -> list[str]:
     for file in FILES:
-        os.replace(part / file, final / file)
+        fetch(f"{url}/{file}", part / file)
+    return list(FILES)
+
+
+def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
+    """Fetch what a repository has of a model's files, and note their SHA-256. Raises
+    CheckpointError if it is no GPT-2."""
+    sums: dict[str, str] = {}
+
+    def get(file: str, if_not: str = "") -> bool:
+        path = part / file
+        try:
+            sha256 = fetch(f"{hub}/{repository}/resolve/main/{file}", path)
+        except DownloadError as error:
+            if error.status == 404 and not if_not:
+                path.unlink(missing_ok=True)  # an earlier version had it
+                return False
+            meaning = ANSWERS | {404: if_not}
+            if error.status in meaning:
+                problem = f"{error}: {meaning[error.status]}"
+                raise DownloadError(problem) from None
+            raise
+        if file.endswith(".json"):
+            try:
+                json.loads(path.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise CheckpointError(f"{file} is not JSON: {error}") from None
+        sums[file] = sha256 or _sha256(path)
+        return True
+
+    get("config.json", "it is misspelt, or not in transformers' format")
+    config = json.loads((part / "config.json").read_bytes())
+    kind = config.get("model_type", "gpt2") if isinstance(config, dict) else config
+    if kind != "gpt2":
+        problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
+        raise CheckpointError(f"{repository}/config.json: {problem}")
+    if not any([get(file) for file in locate.TOKENIZER_FILES]):
+        notice(f"{repository} has no tokenizer under a known name")
+    for file in SIDE_FILES:
+        get(file)
+    weights, other = locate.HUB_WEIGHTS
+    if not get(weights) and not get(f"{weights}.index.json") and not get(other):
+        get(f"{other}.index.json", f"nor is there {weights} or {other}")
+    for index in [file for file in sums if file.endswith(".index.json")]:
+        try:
+            shards = locate.shards(part / index)
+        except ValueError as error:
+            raise CheckpointError(error) from None
+        for shard in shards:
+            get(shard, f"{index} lists it")
+    lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
+    (part / SUMS).write_text("".join(lines), "latin-1", newline="\n")
+    return [SUMS, *sums]
 
 
 def verify(directory: Path) -> None:
-    """Check a model on disk: that its sizes fit its tensors, the vocabulary by SHA-256,
-    index and tensors by their CRCs.
+    """Check a model on disk: that its sizes fit its tensors; by SHA-256 what came from the
+    hub; in OpenAI's layout the vocabulary by SHA-256, index and tensors by their CRCs.
 
     Raises CheckpointError at the first difference.
     """
     read_model(directory)
-    checkpoint = Checkpoint(directory)
-    vocabulary = directory / "vocab.bpe"
-    if vocabulary.is_file():
-        sha256 = hashlib.sha256(vocabulary.read_bytes()).hexdigest()
-        if sha256 != VOCABULARY_SHA256:
-            expected = f"expected {VOCABULARY_SHA256}; fetch it again"
-            raise CheckpointError(f"{vocabulary}: SHA-256 {sha256}, {expected}")
-    progress = Progress("verifying", checkpoint.path.stat().st_size)
+    checkpoint, sums, noted = Checkpoint(directory), {}, directory / SUMS
+    if noted.is_file():
+        lines = noted.read_text("latin-1").splitlines()
+        sums = {line[66:]: line[:64] for line in lines}
+        if not all(re.fullmatch(locate.NAME, file) for file in sums):
+            raise CheckpointError(f"{noted}: damaged")
+    elif all((directory / file).is_file() for file in FILES):
+        sums = {FILES[0]: VOCABULARY_SHA256}
+    paths = {checkpoint.path, *(directory / file for file in sums)}
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    progress = Progress("verifying", size)
     try:
-        if checkpoint.verify(progress.add) == 0:
+        for file, expected in sums.items():
+            if (found := _sha256(directory / file, progress.add)) != expected:
+                problem = f"SHA-256 {found}, expected {expected}"
+                raise CheckpointError(f"{directory / file}: {problem}")
+        if not noted.is_file() and checkpoint.verify(progress.add) == 0:
             notice(f"{checkpoint.path}: no checksums, only the structure was checked")
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: {error.strerror}") from None
     finally:
         if progress.done:
             progress.close()
 
 
-def reach(url: str) -> None:
-    """Raise DownloadError unless the server gives some answer within OFFLINE_AFTER seconds.
-
-    It is asked in a thread, because the look-up of its name knows no time limit.
-    """
-    if not url.startswith(("http://", "https://")):
-        raise DownloadError(f"{url} is not a URL that begins with http:// or https://")
-    problem = [f"no answer within {OFFLINE_AFTER} seconds"]
-
-    def ask() -> None:
-        try:
-            requests.head(url, timeout=OFFLINE_AFTER)
-            problem.clear()
-        except Exception as error:  # noqa: BLE001 whatever it is, it is told
-            problem[:] = [PROBLEMS.get(type(error), str(error))]
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(OFFLINE_AFTER)
-    if problem:
-        raise DownloadError(f"cannot reach {url}: {problem[0]}")
-
-
-def fetch(url: str, path: Path) -> None:
-    """Fetch one file, and go on where an earlier try stopped; give up when ATTEMPTS tries
-    in a row have brought nothing new. The server's ETag stays beside it, as `.etag`.
-
-    Raises DownloadError if the server does not give it, OSError if the disk does not
-    take it.
-    """
-    failures = most = 0
-    while True:
-        before = path.stat().st_size if path.exists() else 0
-        most = max(most, before)
-        try:
-            return _transfer(url, path, before)
-        except PASSING_ERRORS as error:
-            came = path.exists() and path.stat().st_size > most
-            failures = 1 if came else failures + 1
-            wait = max(2 ** (failures - 1), getattr(error, "wait", 0))
-            if failures == ATTEMPTS or wait > PATIENCE:
-                problem = f"{url}: {error}; run the same command again to go on"
-                raise DownloadError(problem) from None
-            time.sleep(wait)
-        except (requests.RequestException, ValueError) as error:  # say, a bad URL
-            raise DownloadError(f"{url}: {error}") from None
-        except OSError as error:
-            raise OSError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def _transfer(url: str, path: Path, have: int) -> None:
-    """One try: append what the file lacks, or write it anew if the server has no ranges,
-    or another file than the one that has come (its ETag is kept beside it)."""
-    headers = {"Accept-Encoding": "identity"}  # no compression: lengths are of the file
-    etag = path.with_name(f"{path.name}.etag")
-    version = _strong(etag.read_text("latin-1")) if have and etag.exists() else ""
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    if version:
-        headers["If-Range"] = version
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        status = response.status_code
-        content_range = response.headers.get("Content-Range", "")  # "bytes 7-9/10"
-        now = _strong(response.headers.get("ETag", ""))
-        changed = bool(version and now and now != version)
-        if status == 200:
-            if response.headers.get("Content-Type", "").startswith("text/html"):
-                problem = "a web page came: does the network want you to log in?"
-                raise DownloadError(f"{url}: {problem}")
-            have, total = 0, response.headers.get("Content-Length", "")
-        elif status == 416 and content_range == f"bytes */{have}" and not changed:
-            return  # the file was whole
-        elif status == 416 or (status == 206 and changed):
-            path.unlink()
-            raise _Broken("the file on the server has changed")
-        elif status == 206 and content_range.startswith(f"bytes {have}-"):
-            total = content_range.rpartition("/")[2]
-        elif status in PASSING:
-            retry_after = response.headers.get("Retry-After", "")
-            problem = f"{status} {response.reason} {retry_after[:40]}".rstrip()
-            raise _Broken(problem, _seconds(retry_after))
-        else:
-            raise DownloadError(f"{url}: {status} {response.reason} {content_range}")
-        progress = Progress(path.name, int(total) if total.isdecimal() else 0, have)
-        try:
-            with open(path, "ab" if have else "wb") as file:
-                if not have:
-                    etag.write_text(now)
-                for piece in response.iter_content(1 << 16):
-                    file.write(piece)
-                    progress.add(len(piece))
-        finally:
-            progress.close()
-    if progress.done != (progress.total or progress.done) or progress.done == 0:
-        raise _Broken(f"{progress.done} of {progress.total} bytes came")
-
-
-def _strong(etag: str) -> str:
-    """An ETag that stands for the very bytes of a file, or else nothing."""
-    return etag if re.fullmatch('"[!#-~]+"', etag) else ""
-
-
-def _seconds(retry_after: str) -> float:
-    """How long a server asks to be left alone: seconds, or the date when that ends."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return parsedate_to_datetime(retry_after).timestamp() - time.time()
-    except (TypeError, ValueError, OverflowError, OSError):
-        return 0
+def _sha256(path: Path, progress: Callable[[int], object] = lambda size: None) -> str:
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            sha256.update(piece)
+            progress(len(piece))
+    return sha256.hexdigest()

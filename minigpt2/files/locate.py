@@ -1,17 +1,56 @@
 """A model's name → its directory: where do weights live?"""
 
+import functools
+import json
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-RELEASED = ("124M", "355M", "774M", "1558M")
-ALIASES = {"117M": "124M", "345M": "355M"}  # as first announced, before a recount
+from .progress import notice
+
+REPOSITORIES = {  # the released models, and where they are on the hub
+    "124M": "openai-community/gpt2",
+    "355M": "openai-community/gpt2-medium",
+    "774M": "openai-community/gpt2-large",
+    "1558M": "openai-community/gpt2-xl",
+}
+RELEASED = tuple(REPOSITORIES)
+ALIASES = {"117m": "124M", "345m": "355M"}  # as first announced, before a recount
+for _size, _repository in REPOSITORIES.items():
+    for _name in _size.lower(), _repository, _repository.partition("/")[2]:
+        ALIASES[_name] = _size
 EMBEDDED = "tiny"
 
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
+HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # one of them, or its shards
+TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
+    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
+    *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+)
+MAX_INDEX_BYTES = 1 << 20  # of the list of a model's shards
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of an owner, of a repository
+SHARD = rf"{NAME}\.(safetensors|bin)"
 
 INSTALLED = Path(__file__).parents[1] / "weights"  # in an installed package: `tiny`
+
+
+def canonical(model: str) -> str:
+    """The name that a model has here: "gpt2", "openai-community/gpt2", "117M" → "124M"."""
+    return ALIASES.get(model.lower(), model)
+
+
+def is_repository(name: str) -> bool:
+    """Is it OWNER/NAME, as a repository of the hub may be called?"""
+    return re.fullmatch(rf"(?!.*(\.\.|--)){NAME}/{NAME}", name) is not None
+
+
+def kept_as(repository: str) -> str:
+    """The name of its directory. The hub's names have no `--`: no other one has it."""
+    return repository.replace("/", "--")
 
 
 def weights_directories(weights: str | Path | None = None) -> list[Path]:
@@ -26,25 +65,112 @@ def weights_directories(weights: str | Path | None = None) -> list[Path]:
 
 
 def find(model: str | Path, weights: str | Path | None = None) -> Path | None:
-    """The directory of a model, given by its name or as that directory (a Path is always
-    a directory); None if it is a released model that has not been downloaded.
+    """The directory of a model, given by its name, as that directory, or as a file in it
+    (a Path is never a name); None if it is to be downloaded. Of a TensorFlow run, the
+    `.index` of the step that was given.
 
-    Raises ValueError if it is neither a known name nor a directory.
+    A released model goes before a directory of that name, which is mentioned; any other
+    directory goes before a repository of the hub. Raises ValueError for what is neither.
     """
-    name = ALIASES.get(str(model), str(model))
-    if isinstance(model, Path) or name not in (*RELEASED, EMBEDDED):
-        if not Path(model).is_dir():
-            known = f"{', '.join(RELEASED)}, {EMBEDDED} or a directory"
-            raise ValueError(f"unknown model {str(model)!r}, expected {known}")
-        return Path(model)
-    for directory in weights_directories(weights):
-        for files in OPENAI_FILES, HUGGINGFACE_FILES:
-            # (Path.is_file raises PermissionError where a directory is not ours to read)
-            if all(os.path.isfile(directory / name / file) for file in files):
-                return directory / name
-    if name == EMBEDDED:
+    name, path = canonical(str(model)), Path(os.path.expanduser(model))
+    known = not isinstance(model, Path) and name in (*RELEASED, EMBEDDED)
+    if not known and os.path.exists(path):
+        return _model_at(path)
+    if isinstance(model, Path) or not (known or is_repository(name)):
+        names = f"{', '.join(RELEASED)}, {EMBEDDED}, a directory or OWNER/NAME"
+        raise ValueError(f"unknown model {str(model)!r}, expected {names}")
+    found = next(_places(name, weights), None)
+    if known and path.is_dir() and not (found and path.samefile(found)):
+        _mention(str(model), name)
+    if name == EMBEDDED and found is None:
         raise ValueError(f"the model {name} is not in {INSTALLED}: install again")
-    return None
+    return found
+
+
+@functools.cache  # once is enough
+def _mention(given: str, name: str) -> None:
+    notice(f"{given} is the model {name}; the directory of that name is ./{given}")
+
+
+def _places(name: str, weights: str | Path | None) -> Iterator[Path]:
+    """Where a model of this name is: among the weights, then in the hub's cache."""
+    repository = REPOSITORIES.get(name, name)
+    for directory in weights_directories(weights):
+        for known_as in name, repository:
+            if weights_in(directory / kept_as(known_as)):
+                yield directory / kept_as(known_as)
+    for cache in _hub_caches():
+        for known_as in repository, repository.removeprefix("openai-community/"):
+            place = _snapshot(cache / f"models--{kept_as(known_as)}")
+            if place and weights_in(place):
+                # where only the weights are, the tokenizer may have stayed at the hub
+                own = any((place / file).is_file() for file in TOKENIZER_FILES)
+                if own or name in RELEASED:
+                    yield place
+
+
+def _hub_caches() -> list[Path]:
+    """Where the hub's own programs keep what they download."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{base}/huggingface"
+    caches = os.environ.get("HF_HUB_CACHE"), f"{home}/hub", "~/.cache/huggingface/hub"
+    return [Path(os.path.expanduser(cache)) for cache in caches if cache]
+
+
+def _snapshot(repository: Path) -> Path | None:
+    """models--OWNER--NAME/ in the hub's cache → its version on the branch `main`."""
+    try:
+        commit = (repository / "refs" / "main").read_text("latin-1").strip()
+    except OSError:
+        return None
+    place = repository / "snapshots" / commit
+    return place if re.fullmatch(NAME, commit) and place.is_dir() else None
+
+
+def _model_at(path: Path) -> Path:
+    """The directory of the model that a path leads to."""
+    if os.path.isfile(path):
+        step = re.sub(r"\.data-\d{5}-of-\d{5}$", ".index", path.name)
+        if step.endswith(".index") and step not in OPENAI_FILES:
+            return path.with_name(step)
+        read, text = weights_in(path.parent), path.suffix in (".json", ".txt", ".bpe")
+        if read and not text and path.name not in (*read, *OPENAI_FILES):
+            raise ValueError(f"{path} is not read: the model beside it is in {read[0]}")
+        return path.parent
+    repository = path.parent if path.name == "snapshots" else path
+    return _snapshot(repository) or path
+
+
+def weights_in(directory: Path) -> list[str]:
+    """The names of the files with the tensors, if a whole model is in the directory."""
+
+    def here(*names: str) -> bool:
+        # (Path.is_file raises PermissionError where a directory is not ours to read)
+        return all(os.path.isfile(directory / name) for name in names)
+
+    if here(*OPENAI_FILES):
+        return [OPENAI_FILES[-1]]
+    for name in HUB_WEIGHTS if here("config.json") else ():
+        if here(name):
+            return [name]
+        with suppress(ValueError):
+            if here(*(names := shards(directory / f"{name}.index.json"))):
+                return names
+    return []
+
+
+def shards(index: Path) -> list[str]:
+    """The files with the tensors, as a `.index.json` lists them. Raises ValueError if it
+    lists none, or any that are not in its directory."""
+    try:
+        with open(index, "rb") as file:
+            listed = dict(json.loads(file.read(MAX_INDEX_BYTES))).get("weight_map")
+        names = {str(name) for name in dict(listed or {}).values()}
+    except (OSError, ValueError, TypeError, RecursionError):
+        names = set()
+    if not names or not all(re.fullmatch(SHARD, name) for name in names):
+        raise ValueError(f"{index} is no list of a model's shards")
+    return sorted(names)
 
 
 def download_directory(weights: str | Path | None = None) -> Path:

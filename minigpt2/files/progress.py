@@ -4,6 +4,7 @@ import sys
 import time
 
 MAX_LINE = 2000  # characters of a message
+EVERY = 10  # seconds between two lines of progress where there is no terminal
 
 
 def notice(message: object) -> None:
@@ -21,7 +22,8 @@ def notice(message: object) -> None:
 class Progress:
     """A line on standard error: how much is done, how fast, and the time left.
 
-    On a terminal it is kept up to date; elsewhere it is written once, at the end.
+    On a terminal it is kept up to date; elsewhere (a notebook, a file) it is written now
+    and then, and at the end.
     `unit` is that of the figures shown, `size` how many bytes it has.
     """
 
@@ -39,9 +41,11 @@ class Progress:
 
     def add(self, size: int) -> None:
         self.done += size
-        if sys.stderr.isatty() and time.monotonic() - self.shown > 0.1:
-            self.shown = time.monotonic()
-            print(f"\r{self}\x1b[K", end="", file=sys.stderr, flush=True)
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if now - max(self.start, self.shown) > (0.1 if terminal else EVERY):
+            self.shown = now
+            line, end = (f"\r{self}\x1b[K", "") if terminal else (str(self), "\n")
+            print(line, end=end, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         print(f"\r{self}\x1b[K" if sys.stderr.isatty() else self, file=sys.stderr)
