@@ -553,8 +553,8 @@ def places(directory):
 
 
 def at(checkpoint, name):
-    path, e = checkpoint._places[name]
-    yield from ((e.offset, e.size), (path.stat().st_size - e.offset, e.size))
+    data, e = checkpoint._places[name]
+    yield from ((e.offset, e.size), (len(data) - e.offset, e.size))
     yield bytes(checkpoint._bytes(name))
 
 

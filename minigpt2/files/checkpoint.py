@@ -45,9 +45,8 @@ AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (byt
     "BF16": lambda data: (data.view("<u2").astype("<u4") << 16).view("<f4"),
     "F64": lambda data: data.view("<f8").astype(np.float32),
 }
-Places = dict[
-    str, tuple[Path, formats.Entry]
-]  # of tensors: their file, and where in it
+# of each tensor: the bytes of its file, and where it lies in them
+Places = dict[str, tuple[np.ndarray, formats.Entry]]
 
 
 class CheckpointError(Exception):
@@ -86,7 +85,6 @@ class Checkpoint:
         path = Path(directory)
         if not path.is_dir() and not (path.suffix == ".index" and path.is_file()):
             _fail(path, "no such directory; give a directory with a checkpoint")
-        self._maps: dict[Path, np.ndarray] = {}
         config = path / "config.json"
         try:
             try:
@@ -109,40 +107,21 @@ class Checkpoint:
     def _find_tensors(self) -> Places:
         path = self.path
         if path.suffix == ".json":
-            found = self._in_shards(path)
+            found = _in_shards(path)
         elif path.suffix == ".index":
             self.path = path.with_name(data_file(path.name))
             with _reading(path):
                 entries = formats.read_bundle_index(read_small(path))
             with _reading(self.path):
                 formats.check_layout(entries, 0, self.path.stat().st_size)
-            found = {name: (self.path, entry) for name, entry in entries.items()}
+            data = _map(self.path)
+            found = {name: (data, entry) for name, entry in entries.items()}
         else:
-            found = self._in_file(path)
+            found = _in_file(path)
         try:
             return renamed(found)
         except ValueError as error:
             _fail(path, error)
-
-    def _in_file(self, path: Path) -> Places:
-        read = read_pytorch if path.suffix == ".bin" else formats.read_safetensors
-        with _reading(path):
-            return {name: (path, e) for name, e in read(self._map(path).data).items()}
-
-    def _in_shards(self, index: Path) -> Places:
-        found: Places = {}
-        with _reading(index):
-            shard_of = shards(read_small(index))
-        for shard in sorted(set(shard_of.values())):
-            if not (path := index.with_name(shard)).is_file():
-                _fail(index, f"lists {shard}, which is missing; get it, too")
-            for name, place in self._in_file(path).items():
-                if shard_of.get(name) != shard:
-                    _fail(index, f"does not list tensor {name} in {shard}, where it is")
-                found[name] = place
-        for name in shard_of.keys() - found.keys():
-            _fail(index, f"lists tensor {name} in {shard_of[name]}, where it is not")
-        return found
 
     def tensors(
         self, shapes: Iterable[tuple[str, tuple[int, ...]]]
@@ -152,30 +131,29 @@ class Checkpoint:
         Those stored as float32 are read-only views of the mapped file, others are
         converted. Raises CheckpointError if one is missing, or is of another shape or type.
         """
-        tensors, size = {}, 0
-        for name, shape in shapes:
-            tensors[name] = self._tensor(name, shape)
-            size += self.entries[name].size
-            if size > sum(map(len, self._maps.values())):  # what would a forger save?
-                _fail(self.path, "tensors share their numbers, which a GPT-2's do not")
+        files = {id(data): len(data) for data, _ in self._places.values()}
+        tensors, left = {}, sum(files.values())
+        with np.errstate(over="ignore"):  # a float64 may be too large
+            for name, shape in shapes:
+                tensors[name] = self._tensor(name, shape)
+                left -= self.entries[name].size
+                if left < 0:  # a small file may hold endless float16 tensors
+                    _fail(self.path, "tensors share their numbers; a GPT-2's do not")
         return tensors
 
     def _tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        def check(right: bool, found: str, remedy: str = "") -> None:
-            if not right:
-                other = f"{self.hparams_path.name} and the tensors are not of one model"
-                expected = f"expected {' or '.join(AS_FLOAT32)} of shape {shape}"
-                _fail(
-                    self.path, f"tensor {name} {found}, {expected}; {remedy or other}"
-                )
-
-        check(name in self._places, "is missing")
-        path, (dtype, there, offset, size, _) = self._places[name]
+        entry = self.entries.get(name)
         # OpenAI's matrices are kernels of convolutions of width 1: (1, n_in, n_out)
-        check(there in (shape, (1, *shape)), f"has shape {there}")
-        check(dtype in AS_FLOAT32, f"is {dtype}", "save it as float32, not quantised")
-        with np.errstate(over="ignore"):  # of float64
-            return AS_FLOAT32[dtype](self._map(path)[offset:][:size]).reshape(shape)
+        fits = entry and entry.shape in (shape, (1, *shape))
+        if entry and fits and entry.dtype in AS_FLOAT32:
+            return AS_FLOAT32[entry.dtype](self._bytes(name)).reshape(shape)
+        remedy = f"{self.hparams_path.name} and the tensors are not of one model"
+        problem = f"has shape {entry.shape}" if entry else "is missing"
+        if entry and fits:
+            remedy = "save it as float32, not quantised"
+            problem = f"is {entry.dtype}"
+        expected = f"expected {' or '.join(AS_FLOAT32)} of shape {shape}"
+        _fail(self.path, f"tensor {name} {problem}, {expected}; {remedy}")
 
     def check_others(self, used: Collection[str]) -> None:
         """Warn of tensors that are not used. Raises CheckpointError if the model needs
@@ -217,15 +195,8 @@ class Checkpoint:
         return compared
 
     def _bytes(self, name: str) -> np.ndarray:  # uint8 (size,)
-        path, entry = self._places[name]
-        return self._map(path)[entry.offset :][: entry.size]
-
-    def _map(self, path: Path) -> np.ndarray:  # uint8 (file size,)
-        if path not in self._maps:
-            empty = path.stat().st_size == 0  # which cannot be mapped
-            data = np.empty(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
-            self._maps[path] = data.view(np.ndarray)
-        return self._maps[path]
+        data, entry = self._places[name]
+        return data[entry.offset :][: entry.size]
 
 
 def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
@@ -247,6 +218,35 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
     tensors = checkpoint.tensors(shapes(config))
     checkpoint.check_others(tensors)
     return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
+
+
+def _in_file(path: Path) -> Places:
+    data = _map(path)
+    read = read_pytorch if path.suffix == ".bin" else formats.read_safetensors
+    with _reading(path):
+        return {name: (data, entry) for name, entry in read(data.data).items()}
+
+
+def _in_shards(index: Path) -> Places:
+    found: Places = {}
+    with _reading(index):
+        shard_of = shards(read_small(index))
+    for shard in sorted(set(shard_of.values())):
+        if not (path := index.with_name(shard)).is_file():
+            _fail(index, f"lists {shard}, which is missing; get it, too")
+        for name, place in _in_file(path).items():
+            if shard_of.get(name) != shard:
+                _fail(index, f"does not list tensor {name} in {shard}, where it is")
+            found[name] = place
+    for name in shard_of.keys() - found.keys():
+        _fail(index, f"lists tensor {name} in {shard_of[name]}, where it is not")
+    return found
+
+
+def _map(path: Path) -> np.ndarray:  # uint8 (file size,)
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return np.empty(0, np.uint8)
+    return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
 
 
 def _read_settings(

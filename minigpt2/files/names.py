@@ -5,13 +5,15 @@ from collections.abc import Collection
 from typing import TypeVar
 
 T = TypeVar("T")
-PREFIXES = re.compile(r"^(model/|((module|model|transformer)\.)+)")  # of what wraps it
+PREFIXES = re.compile(r"^((module|model|transformer)\.)+")  # of what wraps it
 MASK = re.compile(r"h\d+/attn/(b|masked_bias)")  # attn.bias: which token sees which
 MODEL = re.compile(r"h\d+/|(wte|wpe|ln_f|lm_head)(/|$)")
 
 
 def openai_name(name: str) -> str:
-    """transformer.h.0.attn.c_attn.weight → h0/attn/c_attn/w"""
+    """model/h0/attn/c_attn/w, transformer.h.0.attn.c_attn.weight → h0/attn/c_attn/w"""
+    if "." not in name:
+        return name.removeprefix("model/")
     name = PREFIXES.sub("", name.replace("_orig_mod.", ""))  # of torch.compile
     name = re.sub(r"^h\.(\d+)", r"h\1", name)
     name = re.sub(r"^(wte|wpe)\.weight$", r"\1", name)

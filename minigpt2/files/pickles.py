@@ -169,12 +169,11 @@ def _rebuilt(function: Any, arguments: Any) -> Any:
     raise NotRead("its pickle has a call of another kind, which is not done")
 
 
-def _state_dict(value: Any) -> dict[str, Tensor]:
+def _state_dict(value: dict[str, Any]) -> dict[str, Any]:
     for name, tensor in value.items():
         if not isinstance(tensor, Tensor):
-            raise NotRead(
-                f"{ascii(name)[:80]} is no tensor, expected a state_dict alone"
-            )
+            problem = f"{ascii(name)[:80]} is no tensor"
+            raise NotRead(f"{problem}, expected a state_dict alone")
     return value
 
 
@@ -194,7 +193,7 @@ def _entry(name: str, tensor: Tensor, places: Places) -> Entry:
     return entry
 
 
-def _read_zip(data: memoryview) -> tuple[dict[str, Tensor], Places]:
+def _read_zip(data: memoryview) -> tuple[dict[str, Any], Places]:
     """The dictionary, and where the storages are."""
     files = _zip_files(data)
     first, size, crc = files["data.pkl"]
@@ -226,7 +225,7 @@ def _zip_files(data: memoryview) -> dict[str, tuple[int, int, int]]:
     while at < end:
         fields = struct.unpack("<10xH4x3I3H8xI", data[at : at + 46])
         method, crc, packed, size, n, m, k, first = fields
-        name, extra = str(data[at + 46 :][:n], "utf-8", "replace"), at + 46 + n
+        name, extra = bytes(data[at + 46 :][:n]), at + 46 + n
         at = extra + m + k
         if LARGE in (size, packed, first):
             (length,) = struct.unpack("<2xH", data[extra : extra + 4])
@@ -235,15 +234,21 @@ def _zip_files(data: memoryview) -> dict[str, tuple[int, int, int]]:
             packed = large.pop(0) if packed == LARGE else packed
             first = large.pop(0) if first == LARGE else first
         if method or packed != size:
-            raise NotRead(f"{ascii(name)[:80]} in it is compressed")
+            raise NotRead(f"{ascii(name)[1:80]} in it is compressed")
+        # before each file is its name once more, and after it the next record
         mark, *lengths = struct.unpack("<4s22x2H", data[first : first + 30])
-        if mark != b"PK\3\4":
-            raise Damaged(f"{ascii(name)[:80]} is not where its directory says")
-        files[name.partition("/")[2]] = first + 30 + sum(lengths), size, crc
+        again, first = data[first + 30 :][:n], first + 30 + sum(lengths)
+        if (
+            mark != b"PK\3\4"
+            or again != name
+            or bytes(data[first + size :][:2]) != b"PK"
+        ):
+            raise Damaged(f"{ascii(name)[1:80]} is not where its directory says")
+        files[name.partition(b"/")[2].decode()] = first, size, crc
     return files
 
 
-def _read_legacy(data: memoryview) -> tuple[dict[str, Tensor], Places]:
+def _read_legacy(data: memoryview) -> tuple[dict[str, Any], Places]:
     """The same of a file by a torch before 1.6."""
     file = io.BytesIO(data[:MAX_BYTES])
     magic = unpickle(file) if bytes(data[:1]) == pickle.PROTO else None
