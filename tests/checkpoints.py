@@ -7,8 +7,8 @@ import struct
 import numpy as np
 from helpers import SMALL, VOCABULARY
 
-from minigpt2.files.checkpoint import OPENAI_FILES
 from minigpt2.files.crc32c import crc32c, masked
+from minigpt2.files.locate import OPENAI_FILES
 from minigpt2.model import Config, shapes
 
 HPARAMS, INDEX, DATA = OPENAI_FILES
@@ -94,7 +94,7 @@ def stored(array, dtype):
     """The bytes of a float32 array in a safetensors file."""
     if dtype == "BF16":  # the upper two of the four bytes of each number
         return np.frombuffer(array.tobytes(), np.uint8).reshape(-1, 4)[:, 2:].tobytes()
-    return array.astype({"F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
+    return array.astype({"F64": "<f8", "F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
 
 
 def huggingface_name(name):

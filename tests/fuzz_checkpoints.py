@@ -2,7 +2,7 @@
 
     python tests/fuzz_checkpoints.py --count 50000 --seed 0
 
-A case is one file of a small checkpoint, of either layout, damaged in one of the ways
+A case is one file of a small checkpoint, of one of the layouts, damaged in one of the ways
 below. It is loaded as minigpt2.load does it; what loads must take each tensor from where
 one was, give the logits of a token, and have a tokenizer that gives a text back, or
 refuse to. Anything else than CheckpointError fails, a warning too, and so does more than
@@ -11,9 +11,12 @@ memory, which Linux tells; elsewhere it is not measured). `--only N` runs the on
 """
 
 import argparse
+import contextlib
 import ctypes
+import io
 import json
 import os
+import pickletools
 import random
 import re
 import shutil
@@ -23,6 +26,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -40,17 +44,19 @@ from checkpoints import (
     varint,
     with_header,
 )
+from torch_files import BIN, HOSTILE, RAN, legacy, pickled, sharded, state, zipped
 
 import minigpt2
 from minigpt2 import CheckpointError, Tokenizer
-from minigpt2.files.checkpoint import MAX_HEADER_BYTES, MAX_VOCABULARY_BYTES, Checkpoint
-from minigpt2.files.formats import read_bundle_index
+from minigpt2.files.checkpoint import MAX_VOCABULARY_BYTES, Checkpoint
+from minigpt2.files.formats import MAX_HEADER_BYTES, read_bundle_index
 from minigpt2.files.save import write_description
 from minigpt2.model import Config, shapes
 
 SECONDS, MEGABYTES = 1, 64
 HANGS = 30  # seconds after which a case is stopped
 TENSORS, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.json"
+INDEX_JSON = f"{TENSORS}.index.json"
 N_VOCAB = 300  # of the checkpoint in Hugging Face's layout
 INTEGERS = [0, 1, 2, 3, 4, 8, 24, 40, 96, 127, 128, 300, 1000, 215616, 2**31 - 1]
 INTEGERS += [2**31, 2**32, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
@@ -303,7 +309,138 @@ def bomb(how, limit=MAX_HEADER_BYTES):
     return lambda rng, data: how(rng, data, rng.choice(sizes))
 
 
-# The sharded layout of Hugging Face is not read, and neither is half a checkpoint
+# Pickles, in a zip or as torch wrote them before 1.6
+
+
+def parts(data):
+    """The pickle of a file of torch, and its storages."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {
+            name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()
+        }
+    program = files.pop("data.pkl")
+    return program, {name.removeprefix("data/"): file for name, file in files.items()}
+
+
+def steps(program):
+    """A pickle, cut into its opcodes; the rest of it, if it is no pickle, is one."""
+    ends = []
+    with contextlib.suppress(Exception):
+        ends.extend(position for _, _, position in pickletools.genops(program))
+    return [
+        program[a:b] for a, b in zip([0, *ends], [*ends, len(program)], strict=True)
+    ]
+
+
+def program(rng, data):
+    """Opcodes of the pickle are lost, doubled, swapped, or others come into it."""
+    ops = steps(data)
+    for _ in range(rng.choice([1, 1, 2, 9])):
+        i, j = rng.randrange(len(ops)), rng.randrange(len(ops))
+        new = rng.choice(
+            [ops[j], rng.choice(OPCODES), rng.choice(list(HOSTILE.values()))]
+        )
+        how = rng.randrange(4)
+        if how == 0:
+            ops[i], ops[j] = ops[j], ops[i]
+        else:
+            ops[i : i + rng.choice([0, 1, 1])] = [new] * rng.choice([0, 1, 1, 2])
+        ops = ops or [b"."]
+    return b"".join(ops)
+
+
+def in_pickle(how):
+    """Damage to the pickle of a file of torch that leaves its CRC right."""
+
+    def damage(rng, data):
+        first, storages = parts(data)
+        return zipped(how(rng, first), storages)
+
+    return damage
+
+
+def in_directory(rng, data):
+    """The directory at the end of a zip says something else."""
+    start = data.rindex(b"PK\1\2", 0, data.rindex(b"PK\5\6") - 200)
+    start = rng.choice([start, data.rindex(b"PK\5\6"), data.index(b"PK\1\2")])
+    return data[:start] + rng.choice(BYTES)(rng, data[start:])
+
+
+def pickle_bomb(rng, data, size):
+    """A pickle of `size` bytes, made to cost time or memory."""
+    storage = b"(X\7\0\0\0storagectorch\nHalfStorage\nX\1\0\0\0" + b"0X\3\0\0\0cpuJ"
+    storage += struct.pack("<i", 1 << 20) + b"tQq\1"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(h\1K\0(%st(%st\x89}tR"
+    units = [b"}", b"]", b")", b"(", b"(t", b"N", b"\x85", b")\x85", b"]q\0", b"h\0"]
+    units += [b"(lp0\n", b"2", b"0", b"\x8a\xff" + b"\xff" * 255, b"X\0\0\0\0"]
+    units += [b"(" * 99 + b"t" * 99, b"](h\0h\0h\0h\0eq\0", b"}X\1\0\0\0ah\0sq\0"]
+    units += [
+        b"((((q\0h\0h\0h\0tq\0tq\0tq\0tq\0",
+        b"\x80\2",
+        b"ccollections\nOrderedDict\n)R",
+    ]
+    units += [
+        b"X\1\0\0\0a" + tensor % (b"h\2" * n, b"h\2" * n) + b"s" for n in (1, 9, 40)
+    ]
+    unit = rng.choice(units)
+    start = rng.choice([b"\x80\2", b"\x80\2N\x85q\0}" + storage + b"K\1q\2}", b""])
+    end = rng.choice(
+        [b".", b"", b"}h\0Ns.", b"h\0Q.", b"h\0R.", b"\x85R.", b"tQ.", b"s."]
+    )
+    text = start + unit * (size // len(unit)) + end
+    if rng.random() < 0.2:  # many names
+        names = (b"X\6\0\0\0%06xN" % i for i in range(size // 12))
+        text = b"\x80\2}(" + b"".join(names) + b"u."
+    storages = {"0": bytes(1 << 16)}
+    if rng.random() < 0.3:
+        return legacy(text, {"0": (1 << 16, bytes(1 << 16))})
+    return zipped(text, storages)
+
+
+def zip_bomb(rng, data, size):
+    """A zip of many files, of files that overlap, or of one that is far larger inside."""
+    first, _ = parts(data)
+    how = rng.randrange(4)
+    if how == 0:
+        many = {f"{i:x}": b"" for i in range(min(size, 1 << 20) // 200)}
+        return zipped(first, many)
+    if how == 1:
+        return zipped(
+            bytes(20 * size), {"0": bytes(20 * size)}, how=zipfile.ZIP_DEFLATED
+        )
+    file = bytearray(zipped(first, {"0": b""}))
+    at = file.rindex(b"PK\1\2")
+    if how == 2:  # its last file has any size, and lies anywhere
+        sizes = rng.choices([*INTEGERS[:-2], len(file), 2**32 - 1], k=3)
+        struct.pack_into("<2I", file, at + 20, *(n % 2**32 for n in sizes[:2]))
+        struct.pack_into("<I", file, at + 42, sizes[2] % 2**32)
+    else:  # its directory has one file again and again
+        end = file.rindex(b"PK\5\6")
+        again = bytes(file[at:end]) * (size // (end - at))
+        tail = bytearray(file[end:])
+        offset = len(file[:end])
+        struct.pack_into("<2I", tail, 12, len(again), offset)
+        return bytes(file[:end]) + again + bytes(tail)
+    return bytes(file)
+
+
+# Shards, and half a checkpoint
+
+
+def shard(rng, path):
+    """A shard is damaged, lost, doubled, or another one."""
+    names = sorted(file.name for file in path.glob("model-*"))
+    name, other = rng.choice(names), rng.choice(names)
+    how = rng.randrange(5)
+    if how == 0:
+        (path / name).unlink()
+    elif how == 1:
+        os.replace(path / name, path / other)
+    elif how == 2:
+        (path / name).write_bytes((path / other).read_bytes())
+    else:
+        data = (path / name).read_bytes()
+        (path / name).write_bytes(rng.choice([*HEADERS, length])(rng, data))
 
 
 def directory(rng, path):
@@ -319,7 +456,10 @@ def directory(rng, path):
     elif how == 3:
         (path / name).write_bytes((path / rng.choice(names)).read_bytes())
     else:
-        shards = {"wte.weight": "model-00001-of-00002.safetensors", "a": "../../a"}
+        a = rng.choice(
+            ["../../a", "model.safetensors", "a.bin", 5, "", "/a", "a" * 999]
+        )
+        shards = {"wte.weight": "model-00001-of-00002.safetensors", "a": a}
         text = json.dumps({"metadata": {}, "weight_map": shards}).encode()
         text = rng.choice([flip, token, truncate, special])(rng, text)
         (path / "model.safetensors.index.json").write_bytes(text)
@@ -330,6 +470,10 @@ def directory(rng, path):
 
 BYTES = [flip, truncate, splice, special]
 HEADERS = [in_header(how) for how in (flip, truncate, splice, special, token, token)]
+OPCODES = [bytes([i]) for i in range(256)]
+PICKLES = [
+    in_pickle(how) for how in (flip, truncate, splice, special, program, program)
+]
 KINDS = {  # name: share, layout, file, ways
     "index, bytes": (4, "tf", INDEX, BYTES),
     "index, blocks": (8, "tf", INDEX, [blocks]),
@@ -353,6 +497,15 @@ KINDS = {  # name: share, layout, file, ways
     "merges.txt": (5, "hf", "merges.txt", [*BYTES, line, line]),
     "vocab.json": (6, "hf", VOCAB, [*BYTES, token, token, token]),
     "vocab.json, bombs": (1, "hf", VOCAB, [bomb(json_bomb, MAX_VOCABULARY_BYTES)]),
+    ".bin, bytes": (6, "bin", BIN, BYTES),
+    ".bin, zip": (4, "bin", BIN, [in_directory]),
+    ".bin, pickle": (16, "bin", BIN, PICKLES),
+    ".bin, bombs": (1, "bin", BIN, [bomb(pickle_bomb, 1 << 18)]),
+    ".bin, zip bombs": (1, "bin", BIN, [bomb(zip_bomb)]),
+    ".bin of old": (8, "old", BIN, [*BYTES, program]),
+    "shards": (5, "shards", None, [shard]),
+    "shards, index": (8, "shards", INDEX_JSON, [*BYTES, token, token, token]),
+    "shards, index bombs": (1, "shards", INDEX_JSON, [bomb(json_bomb)]),
     "directory, OpenAI's": (2, "tf", None, [directory]),
     "directory, Hugging Face's": (2, "hf", None, [directory]),
 }
@@ -366,7 +519,8 @@ def originals(path):
     small = copy_small(path / "a")
     (small / "vocab.bpe").write_text("\n".join(MERGES[:744]) + "\n", encoding="utf-8")
     directories = {"tf": small}
-    for layout, dtype in ("hf", "F32"), ("bf16", "BF16"):
+    kinds = {"hf": "F32", "bf16": "BF16", "bin": "F16", "old": "F32", "shards": "F32"}
+    for layout, dtype in kinds.items():
         directories[layout] = path / layout
         prefix = "transformer." if layout == "hf" else ""
         config = Config(n_vocab=N_VOCAB, n_ctx=8, n_embd=8, n_head=2, n_layer=2)
@@ -374,25 +528,43 @@ def originals(path):
         text = (path / layout / CONFIG).read_bytes()
         write_description(path / layout, config, Tokenizer.from_file(n_vocab=N_VOCAB))
         (path / layout / CONFIG).write_bytes(text)
+        if layout in ("bin", "old"):
+            tensors, storages = state(config, dtype, prefix, masks=layout == "bin")
+            data = {key: data for key, (_, data) in storages.items()}
+            file = zipped(pickled(tensors), data, byteorder="little")
+            if layout == "old":
+                file = legacy(pickled(tensors), storages)
+            (path / layout / BIN).write_bytes(file)
+            (path / layout / TENSORS).unlink()
+        elif layout == "shards":
+            sharded(path / layout, sizes=config)
+            (path / layout / CONFIG).write_bytes(text)
     return {
         name: (directory, places(directory)) for name, directory in directories.items()
     }
 
 
 def places(directory):
-    checkpoint = Checkpoint(directory)
-    end = checkpoint.path.stat().st_size
-    return {(end - e.offset, e.size) for e in checkpoint.entries.values()}
+    """Where the tensors are, from either end of their file, and what their bytes are."""
+    checkpoint, found = Checkpoint(directory), set()
+    for name in checkpoint.entries:
+        found.update(at(checkpoint, name))
+    return found
+
+
+def at(checkpoint, name):
+    data, e = checkpoint._places[name]
+    yield from ((e.offset, e.size), (len(data) - e.offset, e.size))
+    yield bytes(checkpoint._bytes(name))
 
 
 def use(directory, where):
     """Load it and use it. AssertionError if what comes out cannot be right."""
     gpt2 = minigpt2.load(directory)
     config, named = gpt2.config, Checkpoint(directory)
-    end = named.path.stat().st_size
     for name, shape in shapes(config):
         e = named.entries[name]
-        assert (end - e.offset, e.size) in where, f"{name} is where no tensor was"
+        assert not where.isdisjoint(at(named, name)), f"{name} is where no tensor was"
         assert e.shape in (shape, (1, *shape)), f"{name} has another shape"
     with np.errstate(all="ignore"):  # a number may be any number
         logits = gpt2.logits([config.n_vocab - 1])
@@ -455,6 +627,7 @@ def main():
     if args.only is not None:
         args.first, args.count = args.only, 1
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", r"[^\n]*: not used: [^\n]*\Z", UserWarning)
     signal.signal(signal.SIGALRM, hangs)
     counts, failures = Counter(), 0
     slowest, most = Counter(), Counter()
@@ -475,6 +648,7 @@ def main():
             else:
                 (damaged / file).write_bytes(how(rng, (damaged / file).read_bytes()))
             error, seconds, memory = measured(use, damaged, where)
+            ran = Path(RAN).exists()
             memory -= sum(path.stat().st_size for path in damaged.iterdir())
             slowest[kind] = max(slowest[kind], seconds)
             most[kind] = max(most[kind], memory)
@@ -482,6 +656,8 @@ def main():
             problem = None
             if error and not isinstance(error, CheckpointError):
                 problem = what
+            elif ran:
+                problem = "a pickle was run"
             elif seconds > SECONDS:
                 problem = f"{seconds:.1f} s"
             elif memory > MEGABYTES * 1e6:

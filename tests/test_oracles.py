@@ -16,7 +16,8 @@ from helpers import transformers_model
 
 import minigpt2
 from minigpt2 import score
-from minigpt2.files.checkpoint import Checkpoint
+from minigpt2.files.checkpoint import AS_FLOAT32, Checkpoint
+from minigpt2.files.pickles import read_pytorch
 from minigpt2.model import Config, nest, shapes
 
 TINY = Path(__file__).parent.parent / "weights" / "tiny"
@@ -123,10 +124,9 @@ def test_transformers_reads_the_embedded_model_and_gives_our_logits(
     assert_same_logits("tiny", minigpt2.load(TINY), oracle.eval(), torch, (1, 60, 256))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_a_checkpoint_that_transformers_wrote_gives_its_logits(
-    torch, transformers, tmp_path, dtype
-):
+@pytest.fixture
+def oracle(torch, transformers):
+    """A GPT-2 of transformers with logits of several units."""
     torch.manual_seed(2019)
     config = transformers.GPT2Config(
         n_embd=48,
@@ -136,20 +136,106 @@ def test_a_checkpoint_that_transformers_wrote_gives_its_logits(
         vocab_size=500,
         bos_token_id=499,
         eos_token_id=499,
-        initializer_range=0.2,  # logits of several units
+        initializer_range=0.2,
     )
     oracle = transformers.GPT2LMHeadModel(config).eval()
     with torch.no_grad():  # transformers starts from zero, where a mistake would hide
         for name, parameter in oracle.named_parameters():
             if name.endswith(".bias"):
                 parameter.normal_(std=0.1)
-    oracle.to(getattr(torch, dtype)).save_pretrained(tmp_path)
-    stored = {entry.dtype for entry in Checkpoint(tmp_path).entries.values()}
-    assert stored == {{"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[dtype]}
+    return oracle
+
+
+def save_pickle(torch, oracle, directory, **how):
+    """config.json and pytorch_model.bin, with the masks that older files have."""
+    state = oracle.state_dict()
+    N = oracle.config.n_positions
+    for i in range(oracle.config.n_layer):
+        mask = torch.ones(N, N, dtype=torch.bool).tril()[None, None]
+        state[f"transformer.h.{i}.attn.bias"] = mask
+        state[f"transformer.h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+    oracle.config.save_pretrained(directory)
+    torch.save(state, directory / "pytorch_model.bin", **how)
+
+
+def save_pickles(torch, oracle, directory):
+    """pytorch_model.bin in two shards and their list, as transformers 4 wrote them."""
+    state = oracle.state_dict()
+    names = {1: list(state)[::2], 2: list(state)[1::2]}
+    weight_map = {}
+    for i, some in names.items():
+        shard = f"pytorch_model-{i:05}-of-00002.bin"
+        torch.save({name: state[name].clone() for name in some}, directory / shard)
+        weight_map |= dict.fromkeys(some, shard)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    oracle.config.save_pretrained(directory)
+
+
+WAYS = {
+    "safetensors": lambda torch, m, path: m.save_pretrained(path),
+    "shards": lambda torch, m, path: m.save_pretrained(path, max_shard_size="90KB"),
+    "bin": save_pickle,
+    "old bin": lambda *a: save_pickle(*a, _use_new_zipfile_serialization=False),
+    "bin shards": save_pickles,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_checkpoint_that_transformers_wrote_gives_its_logits(
+    torch, oracle, tmp_path, dtype, way
+):
+    WAYS[way](torch, oracle.to(getattr(torch, dtype)), tmp_path)
+    entries = Checkpoint(tmp_path).entries
+    stored = {e.dtype for name, e in entries.items() if "bias" not in name}
+    short = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[dtype]
+    assert stored - {"BOOL"} == {short}
     gpt2 = minigpt2.load(tmp_path)
     assert gpt2.config == Config(500, 64, 48, 4, 3)
     # the rounded weights, and then float32 arithmetic, as here
-    assert_same_logits(dtype, gpt2, oracle.float(), torch, (1, 7, 64))
+    title = f"{way}, {dtype}"
+    assert_same_logits(title, gpt2, oracle.float(), torch, (1, 7, 64))
+
+
+def test_what_torch_saves_is_read_as_torch_reads_it(torch, tmp_path):
+    """Views, Parameters, one storage for all, no numbers, other folders in the zip."""
+    base = torch.arange(60, dtype=torch.float32)
+    state = {
+        "view": base[10:30].view(4, 5),
+        "row": base[:6].view(1, 6),
+        "rows": base.view(6, 10)[2:4],
+        "parameter": torch.nn.Parameter(base[3:7]),
+        "none": torch.zeros(0, 3),
+        "scalar": torch.tensor(3.0),
+        "half": base.half()[5:9],
+    }
+    path = tmp_path / "a folder.bin"
+    for how in {}, {"_use_new_zipfile_serialization": False}:
+        torch.save(state, path, **how)
+        data = np.memmap(path, np.uint8, "r")
+        for name, entry in read_pytorch(data.data).items():
+            part = data[entry.offset :][: entry.size]
+            array = AS_FLOAT32[entry.dtype](np.asarray(part)).reshape(entry.shape)
+            assert np.array_equal(array, state[name].detach().float().numpy()), name
+    torch.save({"a": base.view(6, 10).T}, path)
+    (entry,) = read_pytorch(memoryview(path.read_bytes())).values()
+    assert entry.dtype == "F32 with strides (1, 10)"
+
+
+PUBLISHED = os.environ.get("MINIGPT2_PUBLISHED", "")  # directories, joined by pathsep
+
+
+@pytest.mark.parametrize("directory", PUBLISHED.split(os.pathsep) if PUBLISHED else [])
+def test_a_published_checkpoint_gives_the_logits_of_transformers(
+    torch, transformers, directory
+):
+    """pytorch_model.bin as people published it. $MINIGPT2_PUBLISHED names some, as
+    iglm/trained_models/IgLM of PyPI's iglm 0.1.0."""
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(directory).float().eval()
+    gpt2 = minigpt2.load(directory)
+    lengths = 1, 60, gpt2.config.n_ctx
+    assert_same_logits(Path(directory).name, gpt2, oracle, torch, lengths)
 
 
 def released_shape_arrays(config):

@@ -1,14 +1,14 @@
-"""Files → arrays: the checkpoints that OpenAI released and others' safetensors.
+"""A model's directory → its sizes and its tensors, whichever tool wrote them.
 
-`Checkpoint(directory)` opens either layout. Its tensors are memory-mapped: opening takes
-milliseconds, nothing is copied, and a page is read from disk when it is first used. How
-the two file formats work stands in formats.py.
+Tensors are memory-mapped: opening takes milliseconds, nothing is copied, and a page is
+read from disk when it is first used. Which files make a model is in layout.py, how they
+work in formats.py and pickles.py, and what tools call the tensors in names.py.
 """
 
-import re
 import reprlib
-import struct
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,226 +18,256 @@ from ..model import Array, Config, shapes
 from ..tokenizer import RELEASED_VOCABULARY
 from . import formats
 from .crc32c import crc32c, masked
-from .locate import HUGGINGFACE_FILES, OPENAI_FILES
+from .layout import data_file, find_files, shards
+from .names import renamed, unused
+from .pickles import read_pytorch
 
 VOCABULARY_FILES = ("vocab.bpe", "merges.txt")
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
 CONFIG = HPARAMS | {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
-ONLY_GPT2 = {  # what a config.json may set otherwise, and the values that make a GPT-2
+ONLY_GPT2: dict[str, tuple[Any, ...]] = {  # what config.json may say of a GPT-2
     "model_type": ("gpt2",),
+    "quantization_config": (None,),
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
-    "tie_word_embeddings": (True,),
     "add_cross_attention": (False,),
 }
-MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
 MAX_VOCABULARY_BYTES = 1_800_000  # of a vocab.json, too; the released ones: 0.5, 1.0 MB
-READABLE = "make it readable"
+GIT_LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer to a file begins
 
 AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (bytes,)
     "F32": lambda data: data.view("<f4"),
     "F16": lambda data: data.view("<f2").astype(np.float32),
     # bfloat16 is the upper half of a float32
     "BF16": lambda data: (data.view("<u2").astype("<u4") << 16).view("<f4"),
+    "F64": lambda data: data.view("<f8").astype(np.float32),
 }
+# of each tensor: the bytes of its file, and where it lies in them
+Places = dict[str, tuple[np.ndarray, formats.Entry]]
 
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be used: which file, what was expected, what to do."""
 
 
-def _fail(
-    path: Path,
-    problem: object,
-    remedy: str = "the file is damaged or incomplete: delete it and fetch it again",
-) -> NoReturn:
-    raise CheckpointError(f"{path}: {problem}; {remedy}") from None
+def _fail(path: Path, problem: object) -> NoReturn:
+    raise CheckpointError(f"{path}: {problem}") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say which file a FormatError is about, or that it is not here at all."""
+    try:
+        yield
+    except formats.FormatError as error:
+        with open(path, "rb") as file:
+            if file.read(len(GIT_LFS)) == GIT_LFS:
+                _fail(path, "a pointer of Git LFS, not the file; run: git lfs pull")
+        _fail(path, f"{error}; {error.remedy}")
 
 
 class Checkpoint:
-    """An open checkpoint directory, of OpenAI's layout or of Hugging Face's.
+    """An open checkpoint: a directory, or the `.index` of one of several steps in it.
 
     hparams       n_vocab, n_ctx, n_embd, n_head, n_layer, as found: Config checks them
-    hparams_path  the file that holds them
-    path          the file that holds the tensors
-    entries       where each lies in it, named as by OpenAI without the leading `model/`
+    hparams_path  the file that holds them, with other `settings`
+    path          the file that holds the tensors, or that lists their files
+    entries       where each lies in its file, named as by OpenAI without `model/`
     vocabulary    the file of the merge list, or None
 
-    Raises CheckpointError if there is no checkpoint, or if its files are damaged.
+    Raises CheckpointError if there is no checkpoint, or if its files cannot be used.
     """
 
     def __init__(self, directory: str | Path) -> None:
-        directory = Path(directory)
-        if not directory.is_dir():
-            _fail(directory, "no such directory", "give a directory with a checkpoint")
-        here = [
-            f for f in OPENAI_FILES + HUGGINGFACE_FILES if (directory / f).is_file()
-        ]
-        openai = bool(set(here) & set(OPENAI_FILES))
-        needed = OPENAI_FILES if openai else HUGGINGFACE_FILES
-        missing = [name for name in needed if name not in here]
-        if missing:
-            layouts = f"{', '.join(OPENAI_FILES)}, or {', '.join(HUGGINGFACE_FILES)}"
-            problem = f"{' and '.join(missing)} missing" if here else "no checkpoint"
-            _fail(directory, problem, f"a checkpoint is {layouts}")
-        self.hparams_path, self.path = directory / needed[0], directory / needed[-1]
-        vocabularies = (directory / name for name in VOCABULARY_FILES)
-        self.vocabulary = next(filter(Path.is_file, vocabularies), None)
+        path = Path(directory)
+        if not path.is_dir() and not (path.suffix == ".index" and path.is_file()):
+            _fail(path, "no such directory; give a directory with a checkpoint")
+        config = path / "config.json"
         try:
-            if openai:
-                self.hparams = _read_hparams(self.hparams_path, HPARAMS)
-                self.entries = _read_bundle(directory / "model.ckpt.index", self.path)
-            else:
-                self.hparams = _read_hparams(self.hparams_path, CONFIG)
-                self.entries = _read_safetensors(self.path)
+            try:
+                self.hparams_path, self.path = find_files(path)
+            except ValueError as error:
+                if config.is_file():  # perhaps of another architecture
+                    _read_settings(config, (), ONLY_GPT2)
+                _fail(path, error)
+            openai = self.path.suffix == ".index"
+            names, only = (HPARAMS, {}) if openai else (CONFIG, ONLY_GPT2)
+            self.settings = _read_settings(self.hparams_path, names.values(), only)
+            self.hparams = {ours: self.settings[name] for ours, name in names.items()}
+            self._places = self._find_tensors()
         except OSError as error:
-            _fail(Path(error.filename or directory), error.strerror, READABLE)
+            _fail(Path(error.filename or path), f"{error.strerror}; make it readable")
+        self.entries = {name: entry for name, (_, entry) in self._places.items()}
+        vocabularies = (self.path.parent / name for name in VOCABULARY_FILES)
+        self.vocabulary = next(filter(Path.is_file, vocabularies), None)
+
+    def _find_tensors(self) -> Places:
+        path = self.path
+        if path.suffix == ".json":
+            found = _in_shards(path)
+        elif path.suffix == ".index":
+            self.path = path.with_name(data_file(path.name))
+            with _reading(path):
+                entries = formats.read_bundle_index(read_small(path))
+            with _reading(self.path):
+                formats.check_layout(entries, 0, self.path.stat().st_size)
+            data = _map(self.path)
+            found = {name: (data, entry) for name, entry in entries.items()}
+        else:
+            found = _in_file(path)
+        try:
+            return renamed(found)
+        except ValueError as error:
+            _fail(path, error)
 
     def tensors(
         self, shapes: Iterable[tuple[str, tuple[int, ...]]]
     ) -> dict[str, np.ndarray]:
         """The tensors of these names and shapes, float32.
 
-        Those stored as float32 are read-only views of the mapped file, float16 and
-        bfloat16 are converted. Raises CheckpointError if one is missing, or is of
-        another shape or type.
+        Those stored as float32 are read-only views of the mapped file, others are
+        converted. Raises CheckpointError if one is missing, or is of another shape or type.
         """
-        data, tensors = self._map(), {}
-        for name, shape in shapes:
-            entry = self.entries.get(name)
-            if entry is None:
-                problem = "is missing"
-            # OpenAI's matrices are kernels of convolutions of width 1: (1, n_in, n_out)
-            elif entry.shape not in (shape, (1, *shape)):
-                problem = f"has shape {entry.shape}"
-            elif entry.dtype not in AS_FLOAT32:
-                problem = f"is {entry.dtype}"
-            else:
-                array = AS_FLOAT32[entry.dtype](data[entry.offset :][: entry.size])
-                tensors[name] = array.reshape(shape)
-                continue
-            expected = f"expected {' or '.join(AS_FLOAT32)} of shape {shape}"
-            remedy = "sizes and tensors are not of one model: fetch both again"
-            _fail(self.path, f"tensor {name} {problem}, {expected}", remedy)
+        files = {id(data): len(data) for data, _ in self._places.values()}
+        tensors, left = {}, sum(files.values())
+        with np.errstate(over="ignore"):  # a float64 may be too large
+            for name, shape in shapes:
+                tensors[name] = self._tensor(name, shape)
+                left -= self.entries[name].size
+                if left < 0:  # a small file may hold endless float16 tensors
+                    _fail(self.path, "tensors share their numbers; a GPT-2's do not")
         return tensors
+
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        entry = self.entries.get(name)
+        # OpenAI's matrices are kernels of convolutions of width 1: (1, n_in, n_out)
+        fits = entry and entry.shape in (shape, (1, *shape))
+        if entry and fits and entry.dtype in AS_FLOAT32:
+            return AS_FLOAT32[entry.dtype](self._bytes(name)).reshape(shape)
+        remedy = f"{self.hparams_path.name} and the tensors are not of one model"
+        problem = f"has shape {entry.shape}" if entry else "is missing"
+        if entry and fits:
+            remedy = "save it as float32, not quantised"
+            problem = f"is {entry.dtype}"
+        expected = f"expected {' or '.join(AS_FLOAT32)} of shape {shape}"
+        _fail(self.path, f"tensor {name} {problem}, {expected}; {remedy}")
+
+    def check_others(self, used: Collection[str]) -> None:
+        """Warn of tensors that are not used. Raises CheckpointError if the model needs
+        one, or has an output layer that is not the embedding of its tokens."""
+        try:
+            others = unused(self.entries, {*used, "lm_head/w"})
+        except ValueError as error:
+            _fail(self.path, f"{error}; this is not GPT-2's architecture")
+        if "lm_head/w" in self.entries:
+            if self._bytes("lm_head/w").data != self._bytes("wte").data:
+                problem = "lm_head.weight differs from wte.weight"
+                _fail(self.path, f"{problem}; a GPT-2 has one matrix for both")
+        elif self.settings.get("tie_word_embeddings", True) is not True:
+            problem = "tie_word_embeddings is not true, and there is no lm_head.weight"
+            _fail(self.hparams_path, f"{problem}; save the model with its lm_head")
+        if others:
+            more = f" and {len(others) - 3} others" if len(others) > 3 else ""
+            names = ", ".join(others[:3])
+            warnings.warn(f"{self.path}: not used: {names}{more}", stacklevel=3)
 
     def verify(self, progress: Callable[[int], object] = lambda size: None) -> int:
         """Compare every tensor with its CRC-32C, and return how many bytes were compared:
-        none of a safetensors file, which has no checksums.
+        none of Hugging Face's layout, which has no such checksums.
 
-        `progress` is told the size of each tensor that is done. Raises CheckpointError at
+        `progress` gets the size of each tensor that is done. Raises CheckpointError at
         the first that differs.
         """
-        data, compared = self._map(), 0
+        compared = 0
         for name, entry in self.entries.items():
             if entry.crc is None:
                 continue
-            crc = masked(crc32c(data[entry.offset :][: entry.size]))
+            crc = masked(crc32c(self._bytes(name)))
             if crc != entry.crc:
                 problem = f"has masked CRC-32C {crc:08x}, expected {entry.crc:08x}"
-                _fail(self.path, f"tensor {name} {problem}")
+                with _reading(self.path):
+                    raise formats.Damaged(f"tensor {name} {problem}")
             compared += entry.size
             progress(entry.size)
         return compared
 
-    def _map(self) -> np.ndarray:  # uint8 (file size,)
-        try:
-            return np.memmap(self.path, np.uint8, mode="r").view(np.ndarray)
-        except PermissionError as error:
-            _fail(self.path, error.strerror, READABLE)
+    def _bytes(self, name: str) -> np.ndarray:  # uint8 (size,)
+        data, entry = self._places[name]
+        return data[entry.offset :][: entry.size]
 
 
 def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
-    """The sizes, the parameters by name, and the merge list of a checkpoint's directory.
+    """The sizes, the parameters by name, and the merge list of a model: a directory, or
+    the `.index` of one of several steps in it. A warning names tensors not used.
 
-    Raises CheckpointError if it has none, or if they do not fit each other.
+    Raises CheckpointError if there is no GPT-2, or its files do not fit each other.
     """
     checkpoint = Checkpoint(directory)
     try:
         config = Config(**checkpoint.hparams)
         if f"h{config.n_layer}/ln_1/g" in checkpoint.entries:
             raise ValueError(f"n_layer is {config.n_layer}, but there are more layers")
+        n_inner, usual = checkpoint.settings.get("n_inner"), 4 * config.n_embd
+        if n_inner not in (None, usual):
+            raise ValueError(f"n_inner is {reprlib.repr(n_inner)}, expected {usual}")
     except ValueError as error:
-        problem = f"{checkpoint.hparams_path}: {error}"
-        raise CheckpointError(
-            f"{problem}; the file is damaged: fetch it again"
-        ) from None
+        _fail(checkpoint.hparams_path, f"{error}; these are not the sizes of a GPT-2")
     tensors = checkpoint.tensors(shapes(config))
+    checkpoint.check_others(tensors)
     return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
 
 
-def _read_hparams(path: Path, names: dict[str, str]) -> dict[str, Any]:
-    """The model's sizes; `names` says what OpenAI's names for them are in this file."""
-    try:
-        config = formats.parse_json_object(read_small(path))
-    except formats.FormatError as error:
-        _fail(path, error)
-    for name in names.values():
-        if name not in config:
-            _fail(path, f"{name} is missing")
-    if names is CONFIG:
-        for name, values in ONLY_GPT2.items():
-            if config.get(name, values[0]) not in values:
-                found = reprlib.repr(config[name])  # short, however deep it is
-                problem = f"{name} is {found}, expected {values[0]!r}"
-                _fail(path, problem, "this is not GPT-2's architecture")
-    return {ours: config[theirs] for ours, theirs in names.items()}
+def _in_file(path: Path) -> Places:
+    data = _map(path)
+    read = read_pytorch if path.suffix == ".bin" else formats.read_safetensors
+    with _reading(path):
+        return {name: (data, entry) for name, entry in read(data.data).items()}
 
 
-def _read_bundle(index: Path, data: Path) -> dict[str, formats.Entry]:
-    try:
-        entries = formats.read_bundle_index(read_small(index))
-    except formats.FormatError as error:
-        _fail(index, error)
-    _check_layout(data, entries, 0)
-    return _renamed(index, entries, lambda name: name.removeprefix("model/"))
+def _in_shards(index: Path) -> Places:
+    found: Places = {}
+    with _reading(index):
+        shard_of = shards(read_small(index))
+    for shard in sorted(set(shard_of.values())):
+        if not (path := index.with_name(shard)).is_file():
+            _fail(index, f"lists {shard}, which is missing; get it, too")
+        for name, place in _in_file(path).items():
+            if shard_of.get(name) != shard:
+                _fail(index, f"does not list tensor {name} in {shard}, where it is")
+            found[name] = place
+    for name in shard_of.keys() - found.keys():
+        _fail(index, f"lists tensor {name} in {shard_of[name]}, where it is not")
+    return found
 
 
-def _read_safetensors(path: Path) -> dict[str, formats.Entry]:
-    with open(path, "rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8).rjust(8, b"\0"))
-        if not 2 <= size <= MAX_HEADER_BYTES:
-            _fail(path, f"header of {size} bytes, expected 2 to {MAX_HEADER_BYTES}")
-        header = file.read(size)
-    try:
-        entries = formats.read_safetensors_header(header, 8 + size)
-    except formats.FormatError as error:
-        _fail(path, f"header: {error}")
-    _check_layout(path, entries, 8 + size)
-    return _renamed(path, entries, _openai_name)
+def _map(path: Path) -> np.ndarray:  # uint8 (file size,)
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return np.empty(0, np.uint8)
+    return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
 
 
-def _renamed(
-    path: Path, entries: dict[str, formats.Entry], rename: Callable[[str], str]
-) -> dict[str, formats.Entry]:
-    """The entries under OpenAI's names. Which one is meant if two get the same?"""
-    renamed: dict[str, formats.Entry] = {}
-    for name, entry in entries.items():
-        if renamed.setdefault(rename(name), entry) is not entry:
-            _fail(path, f"tensor {name} is there under another name, too")
-    return renamed
+def _read_settings(
+    path: Path, names: Iterable[str], only: dict[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """What hparams.json or config.json says: it needs these names, and where it has one
+    of `only`, one of its values."""
+    with _reading(path):
+        settings = formats.parse_json_object(read_small(path))
+    for name, values in only.items():
+        if settings.get(name, values[0]) not in values:
+            found = reprlib.repr(settings[name])  # short, however deep it is
+            problem = f"{name} is {found}, expected {values[0]!r}"
+            _fail(path, f"{problem}; this is not GPT-2's architecture")
+    for name in names:
+        if name not in settings:
+            _fail(path, f"{name} is missing, expected the sizes of a GPT-2")
+    return settings
 
 
-def _openai_name(name: str) -> str:
-    """transformer.h.0.attn.c_attn.weight → h0/attn/c_attn/w"""
-    name = re.sub(r"^h\.(\d+)", r"h\1", name.removeprefix("transformer."))
-    name = re.sub(r"^(wte|wpe)\.weight$", r"\1", name)
-    name = re.sub(r"(ln_\w)\.weight$", r"\1.g", name)
-    name = re.sub(r"\.weight$", ".w", name)
-    return re.sub(r"\.bias$", ".b", name).replace(".", "/")
-
-
-def _check_layout(path: Path, entries: dict[str, formats.Entry], start: int) -> None:
-    try:
-        formats.check_layout(entries, start, path.stat().st_size)
-    except formats.FormatError as error:
-        _fail(path, error)
-
-
-def read_small(path: Path, limit: int = MAX_HEADER_BYTES) -> bytes:
+def read_small(path: Path, limit: int = formats.MAX_HEADER_BYTES) -> bytes:
     """The bytes of a file. Raises CheckpointError if there are more than `limit`."""
     size = path.stat().st_size
     if size > limit:

@@ -9,14 +9,15 @@ protocol buffers (tensorflow/core/protobuf/tensor_bundle.proto).
 A safetensors file (https://github.com/huggingface/safetensors) is the length of its
 header in eight bytes, the header in JSON, and the tensors, back to back.
 
-Every function raises FormatError for bytes that are not of its format.
+Every function raises FormatError for bytes that are not of its format. What only a
+forger's file has, or one that is cut off, is checked at the end.
 """
 
 import json
 import math
 import reprlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .crc32c import crc32c, masked
@@ -25,23 +26,39 @@ TABLE_MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
 TRAILER_BYTES = 5  # after each block: its compression, 1, and a masked CRC-32C, 4
 SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
+MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
 MAX_DIMENSIONS = 32  # as in NumPy 1
 MAX_BRACKETS = 1 << 16  # of a JSON text: each may become 60 times as long in memory
 MAX_NAMES = 8  # times the length of the index, which is mostly not names
-BYTES_PER_ITEM = {"F32": 4, "F16": 2, "BF16": 2}
+BYTES_PER_ITEM = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+BYTES_PER_ITEM |= {"I64": 8, "I32": 4, "U8": 1, "BOOL": 1}  # of masks, for instance
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
 
-Fields = dict[int, list[int | bytes]]  # of a protocol buffer, by their numbers
+Fields = dict[int, list[Any]]  # of a protocol buffer, by number: integers or bytes
 
 
 class FormatError(Exception):
     """Bytes that are not of their format: what was found, and what was expected."""
 
+    remedy = "the file is damaged, or is not what its name says"
+
+
+class Damaged(FormatError):
+    """Bytes that show that the file is not whole: a checksum, or an end that is missing."""
+
+    remedy = "the file is damaged or cut off: fetch it again"
+
+
+class NotRead(FormatError):
+    """Bytes of a sound file, of a kind that is not read here."""
+
+    remedy = "open it with the tool that wrote it, and save it as model.safetensors"
+
 
 class Entry(NamedTuple):
     """Where a tensor lies: `size` bytes from `offset` on."""
 
-    dtype: str  # "F32", "F16", "BF16", or one that is not read here
+    dtype: str  # "F64", "F32", "F16", "BF16", or one that is not read here
     shape: tuple[int, ...]
     offset: int
     size: int
@@ -50,60 +67,54 @@ class Entry(NamedTuple):
 
 def read_bundle_index(index: bytes) -> dict[str, Entry]:
     """The contents of a `model.ckpt.index` file → its tensors by name."""
-    if len(index) < FOOTER_BYTES:
-        expected = f"expected at least {FOOTER_BYTES}"
-        raise FormatError(f"the file has {len(index)} bytes, {expected}")
-    footer = index[-FOOTER_BYTES:]
-    (magic,) = struct.unpack("<Q", footer[-8:])
-    if magic != TABLE_MAGIC:
-        expected = f"expected {TABLE_MAGIC:#018x}"
-        raise FormatError(f"magic number {magic:#018x} at its end, {expected}")
-    *_, index_offset, index_size = _varints(footer[:-8], 4)  # first: a meta-index
+    try:
+        return _bundle(index)
+    except (LookupError, TypeError, struct.error):
+        raise FormatError("its numbers make no sense") from None
 
-    entries: dict[str, Entry] = {}
-    header: Fields | None = None
-    end = length_of_names = 0
-    for _, handle in _block(index, index_offset, index_size):
-        offset, size = _varints(handle, 2)
-        if offset < end:
-            raise FormatError(f"the block at byte {offset} overlaps the one before it")
-        end = offset + size
-        for key, value in _block(index, offset, size):
-            # what a key shares is not stored: a small file may hold endless names
-            length_of_names += len(key)
-            if length_of_names > MAX_NAMES * len(index):
-                raise FormatError("its names are far longer than the file")
-            if key == b"":
-                header = _message(value)
-            else:
-                name = key.decode(errors="backslashreplace")
-                if name in entries:
-                    raise FormatError(f"tensor {name} is there twice")
-                entries[name] = _bundle_entry(name, value)
+
+def _bundle(index: bytes) -> dict[str, Entry]:
+    footer = index[-FOOTER_BYTES:]
+    magic = int.from_bytes(footer[-8:], "little")
+    if len(index) < FOOTER_BYTES or magic != TABLE_MAGIC:
+        expected = f"expected {TABLE_MAGIC:#018x}"
+        raise Damaged(f"magic number {magic:#018x} at its end, {expected}")
+    *_, offset, size = _varints(footer, 4)  # first: a meta-index
+    entries, header = {}, None
+    # the block at `offset` lists the blocks that hold the records
+    for key, value in _records(index, _block(index, offset, size)):
+        if key:
+            name = key.decode(errors="backslashreplace")
+            entries[name] = _bundle_entry(name, _message(value))
+        else:
+            header = _message(value)
     if header is None:
         raise FormatError("no header entry")
-    if (shards := _integer(header, 1, default=1)) != 1:
-        raise FormatError(f"its tensors are in {shards} data files, expected 1")
-    if _integer(header, 2) != 0:
-        raise FormatError("its numbers are big-endian, expected little-endian")
+    if (shards := header.get(1, [1])[-1]) != 1:
+        raise NotRead(
+            f"its tensors are in {reprlib.repr(shards)} data files, expected 1"
+        )
+    if header.get(2, [0])[-1] != 0:
+        raise NotRead("its numbers are big-endian, expected little-endian")
     return entries
 
 
-def _bundle_entry(name: str, value: bytes) -> Entry:
+def _bundle_entry(name: str, fields: Fields) -> Entry:
     """The protocol buffer BundleEntryProto."""
-    fields = _message(value)
-    if 7 in fields:
-        raise FormatError(f"tensor {name} is stored in slices, expected whole")
-    shape = []
-    for shape_proto in fields.get(2, []):
-        for dim in _message(_bytes(shape_proto)).get(2, []):
-            shape.append(_integer(_message(_bytes(dim)), 1))
-    if _integer(fields, 3) != 0:
-        raise FormatError(f"tensor {name} is in another data file than the first")
-    number = _integer(fields, 1)
-    dtype = "F32" if number == TENSORFLOW_FLOAT else f"TensorFlow type {number}"
-    offset, size, crc = (_integer(fields, n) for n in (4, 5, 6))
-    return Entry(dtype, tuple(shape), offset, size, crc)
+    number, shard, offset, size, crc = (fields.get(n, [0])[-1] for n in (1, 3, 4, 5, 6))
+    dims = (dim for shape in fields.get(2, []) for dim in _message(shape).get(2, []))
+    shape = tuple(_message(dim).get(1, [0])[-1] for dim in dims)
+    if bytes in map(type, (shard, offset, size, crc, *shape)):
+        raise TypeError("bytes where a number was expected")
+    if 7 in fields or shard != 0:
+        problem = f"tensor {name} is in slices, or in another data file than the first"
+        raise NotRead(f"{problem}, expected whole")
+    dtype = (
+        "F32"
+        if number == TENSORFLOW_FLOAT
+        else f"TensorFlow type {reprlib.repr(number)}"
+    )
+    return Entry(dtype, shape, offset, size, crc)
 
 
 def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -111,23 +122,18 @@ def _block(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]
 
     A key is stored as the length that it shares with the key before it, and the rest.
     """
-    where = f"the block at byte {offset}"
-    end = offset + size
+    where, end = f"the block at byte {offset}", offset + size
     if end + TRAILER_BYTES > len(table):
-        raise FormatError(f"{where} has {size} bytes, more than the file")
+        raise Damaged(f"{where} has {size} bytes, more than the file")
     compression, crc = struct.unpack("<BI", table[end : end + TRAILER_BYTES])
     if masked(crc32c(table[offset : end + 1])) != crc:
-        raise FormatError(f"{where} does not match its CRC-32C")
+        raise Damaged(f"{where} does not match its CRC-32C")
     if compression:
-        raise FormatError(f"{where} is compressed, expected plain")
+        raise NotRead(f"{where} is compressed, expected plain")
     block = table[offset:end]
-    if size < 4:
-        raise FormatError(f"{where} has {size} bytes, expected at least 4")
-    # after the entries stand restart points, which only a search needs, and their number
+    # after the entries are restart points, which only a search needs, and their number
     (n_restarts,) = struct.unpack("<I", block[-4:])
     end = size - 4 - 4 * n_restarts
-    if end < 0:
-        raise FormatError(f"{where} is too small for {n_restarts} restart points")
     position, key = 0, b""
     while position < end:
         shared, position = _varint(block, position)
@@ -147,44 +153,28 @@ def _message(data: bytes) -> Fields:
     position = 0
     while position < len(data):
         tag, position = _varint(data, position)
-        number, wire_type = tag >> 3, tag & 7
-        value: int | bytes
+        value: Any
+        wire_type = tag & 7
         if wire_type == 0:
             value, position = _varint(data, position)
-        elif wire_type in (1, 2, 5):
-            size = {1: 8, 5: 4}.get(wire_type)
-            if size is None:
+        else:
+            if wire_type == 2:
                 size, position = _varint(data, position)
+            else:
+                size = {1: 8, 5: 4}[wire_type]
             value, position = data[position : position + size], position + size
-            if position > len(data):
-                raise FormatError("a field ends after its message")
             if wire_type == 5:
                 value = int.from_bytes(value, "little")
-        else:
-            raise FormatError(f"a field of unknown wire type {wire_type}")
-        fields.setdefault(number, []).append(value)
+        fields.setdefault(tag >> 3, []).append(value)
+    if position > len(data):
+        raise FormatError("a field ends after its message")
     return fields
-
-
-def _integer(fields: Fields, number: int, default: int = 0) -> int:
-    value = fields.get(number, [default])[-1]
-    if not isinstance(value, int):
-        raise FormatError("bytes where a number was expected")
-    return value
-
-
-def _bytes(value: int | bytes) -> bytes:
-    if not isinstance(value, bytes):
-        raise FormatError("a number where bytes were expected")
-    return value
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """A number in groups of seven bits, the lowest first, and the position after it."""
     value = 0
     for shift in range(0, 64, 7):
-        if position >= len(data):
-            raise FormatError("a number is cut off")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
@@ -201,8 +191,15 @@ def _varints(data: bytes, count: int) -> list[int]:
     return values
 
 
-def read_safetensors_header(header: bytes, data_offset: int) -> dict[str, Entry]:
-    """The JSON header of a safetensors file, whose data follow at `data_offset`."""
+def read_safetensors(data: memoryview) -> dict[str, Entry]:
+    """A safetensors file → its tensors by name."""
+    length = int.from_bytes(data[:8], "little")
+    if not 2 <= length <= MAX_HEADER_BYTES:
+        expected = f"expected 2 to {MAX_HEADER_BYTES}"
+        raise FormatError(f"header of {length} bytes, {expected}")
+    header, data_offset = bytes(data[8 : 8 + length]), 8 + length
+    if len(header) < length:
+        raise Damaged(f"it ends in its header of {length} bytes")
     entries = {}
     for name, fields in parse_json_object(header).items():
         if name == "__metadata__":
@@ -213,28 +210,19 @@ def read_safetensors_header(header: bytes, data_offset: int) -> dict[str, Entry]
         except (TypeError, KeyError, ValueError):
             keys = ", ".join(SAFETENSORS_KEYS)
             raise FormatError(f"tensor {name}: expected {keys}") from None
-        if type(dtype) is not str or any(
-            type(n) is not int or not 0 <= n < 1 << 63 for n in numbers
-        ):
+        if type(dtype) is not str or not all(map(is_size, numbers)):
             raise FormatError(f"tensor {name}: {reprlib.repr(fields)} makes no sense")
         offset, size = data_offset + start, end - start
         entries[name] = Entry(dtype, tuple(shape), offset, size, None)
+    check_layout(entries, data_offset, len(data))
     return entries
 
 
 def parse_json_object(text: bytes) -> dict[str, Any]:
-    """A JSON object in which no key stands twice."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) < len(pairs):
-            raise FormatError("a key stands twice in one object")
-        return keys
-
-    if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:
-        raise FormatError("not JSON that anyone wrote: too many brackets")
+    """A JSON object in which no key is there twice."""
+    _check_brackets(text)
     try:
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         raise FormatError("not JSON that anyone wrote: too deeply nested") from None
     except ValueError as error:
@@ -244,30 +232,68 @@ def parse_json_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def _position(item: tuple[str, Entry]) -> tuple[int, int]:
-    return item[1].offset, item[1].size
+# What only a forger's file has, or one that is cut off
+
+
+def _records(
+    index: bytes, handles: Iterable[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes]]:
+    """The records of the blocks at these handles. A small file could name one block again
+    and again, and hold endless keys: what a key shares with the last is not stored."""
+    end = length_of_keys = 0
+    for _, handle in handles:
+        offset, size = _varints(handle, 2)
+        if offset < end:
+            raise FormatError(f"the block at byte {offset} overlaps the one before it")
+        end = offset + size
+        for key, value in _block(index, offset, size):
+            length_of_keys += len(key)
+            if length_of_keys > MAX_NAMES * len(index):
+                raise FormatError("its names are far longer than the file")
+            yield key, value
+
+
+def _check_brackets(text: bytes) -> None:
+    if text.count(b"[") + text.count(b"{") > MAX_BRACKETS:
+        raise FormatError("not JSON that anyone wrote: too many brackets")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) < len(pairs):
+        raise FormatError("a key is twice in one object")
+    return keys
+
+
+def is_size(n: object) -> bool:
+    return type(n) is int and 0 <= n < 1 << 63
 
 
 def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) -> None:
     """See that every tensor is as long as its shape says, and that they fill the file."""
     end = data_offset
-    for name, entry in sorted(entries.items(), key=_position):
-        if not name.isprintable():
-            raise FormatError(f"tensor {name!r} has characters that cannot be printed")
-        if len(entry.shape) > MAX_DIMENSIONS:
-            raise FormatError(f"tensor {name} has {len(entry.shape)} dimensions")
-        bytes_per_item = BYTES_PER_ITEM.get(entry.dtype)
-        if bytes_per_item and entry.size != bytes_per_item * math.prod(entry.shape):
-            problem = f"{entry.size} bytes do not make its shape {entry.shape}"
-            raise FormatError(f"tensor {name}: {problem}")
+    for name, entry in sorted(entries.items(), key=lambda item: item[1][2:4]):
+        check_entry(name, entry)
         if entry.offset != end:
             problem = f"is at byte {entry.offset}, expected {end}"
             raise FormatError(f"tensor {name} {problem}")
         end += entry.size
         if end > file_size:
             problem = f"tensor {name} ends at {end}"
-            raise FormatError(f"the file has {file_size} bytes, {problem}")
+            raise Damaged(f"the file has {file_size} bytes, {problem}")
     if end == data_offset:
         raise FormatError("no tensors, expected a model's")
     if end != file_size:
         raise FormatError(f"the file has {file_size} bytes, expected {end}")
+
+
+def check_entry(name: str, entry: Entry) -> None:
+    """See that a name can be shown, and that a tensor is as long as its shape says."""
+    if not name.isprintable():
+        raise FormatError(f"tensor {name!r} has characters that cannot be printed")
+    if len(entry.shape) > MAX_DIMENSIONS:
+        raise FormatError(f"tensor {name} has {len(entry.shape)} dimensions")
+    bytes_per_item = BYTES_PER_ITEM.get(entry.dtype)
+    if bytes_per_item and entry.size != bytes_per_item * math.prod(entry.shape):
+        problem = f"{entry.size} bytes do not make its shape {entry.shape}"
+        raise FormatError(f"tensor {name}: {problem}")
