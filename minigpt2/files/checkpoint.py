@@ -15,12 +15,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..model import Array, Config, shapes
-from ..tokenizer import RELEASED_VOCABULARY
 from . import formats
 from .crc32c import crc32c, masked
 from .locate import HUGGINGFACE_FILES, OPENAI_FILES
-
-VOCABULARY_FILES = ("vocab.bpe", "merges.txt")
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
 CONFIG = HPARAMS | {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
@@ -34,7 +31,6 @@ ONLY_GPT2 = {  # what a config.json may set otherwise, and the values that make 
     "add_cross_attention": (False,),
 }
 MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
-MAX_VOCABULARY_BYTES = 1_800_000  # of a vocab.json, too; the released ones: 0.5, 1.0 MB
 READABLE = "make it readable"
 
 AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (bytes,)
@@ -64,7 +60,6 @@ class Checkpoint:
     hparams_path  the file that holds them
     path          the file that holds the tensors
     entries       where each lies in it, named as by OpenAI without the leading `model/`
-    vocabulary    the file of the merge list, or None
 
     Raises CheckpointError if there is no checkpoint, or if its files are damaged.
     """
@@ -84,8 +79,6 @@ class Checkpoint:
             problem = f"{' and '.join(missing)} missing" if here else "no checkpoint"
             _fail(directory, problem, f"a checkpoint is {layouts}")
         self.hparams_path, self.path = directory / needed[0], directory / needed[-1]
-        vocabularies = (directory / name for name in VOCABULARY_FILES)
-        self.vocabulary = next(filter(Path.is_file, vocabularies), None)
         try:
             if openai:
                 self.hparams = _read_hparams(self.hparams_path, HPARAMS)
@@ -150,8 +143,8 @@ class Checkpoint:
             _fail(self.path, error.strerror, READABLE)
 
 
-def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
-    """The sizes, the parameters by name, and the merge list of a checkpoint's directory.
+def read_model(directory: str | Path) -> tuple[Config, dict[str, Array]]:
+    """The sizes, and the parameters by name, of a checkpoint's directory.
 
     Raises CheckpointError if it has none, or if they do not fit each other.
     """
@@ -165,8 +158,7 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
         raise CheckpointError(
             f"{problem}; the file is damaged: fetch it again"
         ) from None
-    tensors = checkpoint.tensors(shapes(config))
-    return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
+    return config, checkpoint.tensors(shapes(config))
 
 
 def _read_hparams(path: Path, names: dict[str, str]) -> dict[str, Any]:
