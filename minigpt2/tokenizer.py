@@ -118,10 +118,8 @@ class Tokenizer:
         """The ids of special tokens in a text, and the text between them."""
         if not allow_special:
             return [text]
-        texts = text.split(END_OF_TEXT)
-        return [part for text in texts for part in (self.special[END_OF_TEXT], text)][
-            1:
-        ]
+        eot, texts = self.special[END_OF_TEXT], text.split(END_OF_TEXT)
+        return [part for text in texts for part in (eot, text)][1:]
 
     def beginning(self) -> list[int]:
         """The token that a text begins after. Raises ValueError if there is none."""
@@ -228,7 +226,7 @@ class Tokenizer:
 
 def read_merges(path: Path) -> list[str]:
     """The lines of a merge list. Raises OSError, or ValueError if it is not UTF-8."""
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     return lines[1:] if lines[0].startswith("#version") else lines
 
 

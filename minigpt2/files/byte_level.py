@@ -158,7 +158,8 @@ class ByteLevelTokenizer(Tokenizer):
                     heappush(queue, (ranks[pair], a, pair))
         return [i for i in ids if i != NONE]
 
-    _merge_long = _merge
+    def _merge_long(self, piece: bytes, size: int = 0) -> list[int]:
+        return self._merge(piece)
 
 
 def _bytes(name: str) -> bytes:

@@ -7,6 +7,7 @@ They are those of the model's own files, `tokenizer.json` or else `vocab.json` w
 import warnings
 from contextlib import suppress
 from fnmatch import fnmatch
+from itertools import product
 from pathlib import Path
 
 from ..model import Config
@@ -35,7 +36,7 @@ from .tokenizer_json import (
 
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"
-PAIRS = ("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")
+PAIRS = tuple(product(("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")))
 OTHER_KINDS = {
     "vocab.txt": "the vocabulary of a WordPiece tokenizer",
     "*.model": "a sentencepiece model",
@@ -43,14 +44,13 @@ OTHER_KINDS = {
     "*.tiktoken": "a tiktoken vocabulary",
     "*tokenizer.json": "a tokenizer under another name than tokenizer.json",
     "vocab.json": "a vocabulary without merges.txt",
-    "encoder.json": "a vocabulary without vocab.bpe",
+    "encoder.json": "a vocabulary without merges",
     "merges.txt": "a merge list without vocab.json, which has the ids",
     "vocab.bpe": "a merge list without encoder.json, which has the ids",
     "*token*.json": "about a vocabulary that is not there",
 }
 RELEASED_SIZES = range(257 + RELEASED_MERGES, 257 + RELEASED_MERGES + MAX_PADDING)
-MOST_BYTES = 1 << 20
-RELEASED_SIZES = range(257 + RELEASED_MERGES, 257 + RELEASED_MERGES + MAX_PADDING)
+MOST_BYTES = 1 << 20, 1 << 9  # of a file, and of it for each token
 
 
 def open_tokenizer(directory: str | Path, config: Config) -> Tokenizer:
@@ -81,23 +81,28 @@ def _open(directory: Path, n_vocab: int) -> Tokenizer:
         return _read_json(files[name], n_vocab) if name in files else {}
 
     settings = read(NAMED) | read(SETTINGS)
-    pair = next((pair for pair in PAIRS if files.keys() >= set(pair)), None)
-    path = files.get(TOKENIZER) or files.get(pair[1] if pair else "")
-    path = path or _openai_list(files, n_vocab)
+    pair = next((pair for pair in PAIRS if files.keys() >= set(pair)), ())
+    if TOKENIZER in files:
+        name, main = TOKENIZER, read(TOKENIZER)
+    elif pair:
+        name, main = " and ".join(pair), read(pair[0])
+    else:
+        path = _openai_list(files, n_vocab)
+        name = path.name
     try:
-        if path.name == TOKENIZER:
-            parts = parts_of_tokenizer_json(read(TOKENIZER), settings)
+        if name == TOKENIZER:
+            parts = parts_of_tokenizer_json(main, settings)
         elif pair:
-            merges = _read_merges(path, n_vocab)
-            parts = parts_of_vocab_json(read(pair[0]), merges, read(ADDED), settings)
+            merges = _read_merges(files[pair[1]], n_vocab)
+            parts = parts_of_vocab_json(main, merges, read(ADDED), settings)
         else:
             tokenizer = Tokenizer(_read_merges(path, n_vocab), n_vocab)
-        if path.name == TOKENIZER or pair:
-            used = (TOKENIZER, SETTINGS, NAMED, ADDED, *(pair or ()))
-            sources = [files[name] for name in used if name in files]
+        if name == TOKENIZER or pair:
+            used = (TOKENIZER, SETTINGS, NAMED, ADDED, *pair)
+            sources = [files[file] for file in used if file in files]
             tokenizer = _tokenizer(n_vocab, with_settings(parts, settings), sources)
-    except (ValueError, FormatError) as error:
-        raise ValueError(f"{path.name}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     stated = read("generation_config.json"), read("config.json")
     _begin_and_end(tokenizer, stated, named(settings))
     return tokenizer
@@ -192,6 +197,6 @@ def _read_json(path: Path, n_vocab: int) -> Json:
 
 def _check_size(path: Path, n_vocab: int) -> None:
     """A token has some 100 bytes in a file, and 300 where it is spelled \\u00d0\\u00b0."""
-    size, most = path.stat().st_size, MOST_BYTES + 512 * n_vocab
+    size, most = path.stat().st_size, MOST_BYTES[0] + MOST_BYTES[1] * n_vocab
     if size > most:
         raise ValueError(f"{path.name} has {size} bytes, expected at most {most}")
