@@ -46,7 +46,7 @@ from minigpt2 import CheckpointError, Tokenizer
 from minigpt2.files.checkpoint import MAX_HEADER_BYTES, Checkpoint
 from minigpt2.files.formats import read_bundle_index
 from minigpt2.files.save import write_description
-from minigpt2.files.vocabulary import MOST_BYTES
+from minigpt2.files.vocabulary import BYTES_PER_TOKEN, MOST_BYTES
 from minigpt2.model import Config, shapes
 
 SECONDS, MEGABYTES = 1, 64
@@ -54,7 +54,7 @@ HANGS = 30  # seconds after which a case is stopped
 TENSORS, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.json"
 TOKENIZER, KIND = "tokenizer.json", Path(__file__).with_name("kinds")
 N_VOCAB = 300  # of the checkpoint in Hugging Face's layout
-MAX_VOCABULARY_BYTES = MOST_BYTES[0] + MOST_BYTES[1] * N_VOCAB
+MAX_VOCABULARY_BYTES = MOST_BYTES + BYTES_PER_TOKEN * N_VOCAB
 INTEGERS = [0, 1, 2, 3, 4, 8, 24, 40, 96, 127, 128, 300, 1000, 215616, 2**31 - 1]
 INTEGERS += [2**31, 2**32, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
 DEEP = [8, 300, *range(900, 1010, 3), 2000, 5000, 60_000, 100_000]

@@ -740,7 +740,7 @@ def test_a_damaged_vocabulary_is_refused_when_it_is_needed(tmp_path, lines, word
     [
         ("vocab.json", "[" * 60_000, "nested"),
         ("vocab.json", '{"a":' * 60_000, "nested"),
-        ("vocab.json", "[[[[]]]]," * 100_000, "too many brackets"),
+        ("vocab.json", "[[[[]]]]" * 100_000, "too many brackets"),
         ("vocab.json", '{"!": 0, "!": 0}', "twice"),
         ("vocab.json", "[0]", "not a JSON object"),
         ("vocab.json", "{}", "merge 1 needs 'Ġ', no token"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import run
 
 import minigpt2
 from minigpt2 import CheckpointError, Tokenizer
@@ -344,6 +345,31 @@ def test_a_model_with_added_tokens_generates_scores_and_explains(model):
     data = explain.explain(gpt2, "Hello word 12")
     assert sum(data["pieces"]) == len(tokenizer.encode("Hello word 12"))
     assert data["special"] == {599: "<|endoftext|>", 600: "<|user|>", 601: "word", 602: "<|done|>", 603: "<|more|>"}  # fmt: skip
+
+
+def test_the_command_names_added_tokens_once_and_reads_them_if_asked(model):
+    tokens = [*FILE["added_tokens"], added(600, "<|user|>"), added(602, "<|done|>")]
+    write(model, tokenizer=changed(added_tokens=tokens))
+    options = "<|user|>", "--model", model, "--max-tokens", "4", "--greedy"
+    gpt2 = minigpt2.load(model)
+    for special in [], ["--special"]:
+        status, out, err = run(*options, *special)
+        assert (status, err.count("\n"), err.count("'<|user|>', '<|done|>'")) == (
+            0,
+            1,
+            1,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = gpt2.generate("<|user|>", 4, 0, allow_special=bool(special))
+        assert out == "".join(expected) + "\n"
+
+
+def test_the_command_refuses_a_tokenizer_of_another_kind_in_one_line(model):
+    (model / "vocab.txt").write_text("[UNK]")
+    status, out, err = run("Hello", "--model", model)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "vocab.txt is the vocabulary of a WordPiece tokenizer" in err
 
 
 def test_what_training_writes_has_the_same_ids(tmp_path):

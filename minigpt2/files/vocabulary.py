@@ -50,7 +50,8 @@ OTHER_KINDS = {
     "*token*.json": "about a vocabulary that is not there",
 }
 RELEASED_SIZES = range(257 + RELEASED_MERGES, 257 + RELEASED_MERGES + MAX_PADDING)
-MOST_BYTES = 1 << 20, 1 << 9  # of a file, and of it for each token
+MOST_BYTES, BYTES_PER_TOKEN = 1 << 20, 512  # 300 where letters are \\u00d0\\u00b0
+MOST_TOKENS = 1 << 18  # for which a file is read
 
 
 def open_tokenizer(directory: str | Path, config: Config) -> Tokenizer:
@@ -77,8 +78,10 @@ def open_tokenizer(directory: str | Path, config: Config) -> Tokenizer:
 def _open(directory: Path, n_vocab: int) -> Tokenizer:
     files = {path.name: path for path in directory.iterdir() if path.is_file()}
 
+    n_read = min(n_vocab, MOST_TOKENS)
+
     def read(name: str) -> Json:
-        return _read_json(files[name], n_vocab) if name in files else {}
+        return _read_json(files[name], n_read) if name in files else {}
 
     settings = read(NAMED) | read(SETTINGS)
     pair = next((pair for pair in PAIRS if files.keys() >= set(pair)), ())
@@ -93,10 +96,10 @@ def _open(directory: Path, n_vocab: int) -> Tokenizer:
         if name == TOKENIZER:
             parts = parts_of_tokenizer_json(main, settings)
         elif pair:
-            merges = _read_merges(files[pair[1]], n_vocab)
+            merges = _read_merges(files[pair[1]], n_read)
             parts = parts_of_vocab_json(main, merges, read(ADDED), settings)
         else:
-            tokenizer = Tokenizer(_read_merges(path, n_vocab), n_vocab)
+            tokenizer = Tokenizer(_read_merges(path, n_read), n_vocab)
         if name == TOKENIZER or pair:
             used = (TOKENIZER, SETTINGS, NAMED, ADDED, *pair)
             sources = [files[file] for file in used if file in files]
@@ -184,10 +187,9 @@ def _read_json(path: Path, n_vocab: int) -> Json:
     _check_size(path, n_vocab)
     text = path.read_bytes()
     if text.startswith(b"version https://git-lfs"):
-        raise ValueError(
-            f"{path.name} is a Git LFS pointer: git lfs pull fetches the file"
-        )
-    if text.count(b",") > MAX_BRACKETS + 4 * n_vocab:
+        raise ValueError(f"{path.name} is a Git LFS pointer: run git lfs pull")
+    # in a sound file a token has one comma, and a merge two
+    if text.count(b",") > MAX_BRACKETS + 3 * n_vocab:
         raise ValueError(f"{path.name} is too large for {n_vocab} tokens")
     try:
         return parse_json_object(text, MAX_BRACKETS + 2 * n_vocab)
@@ -196,7 +198,6 @@ def _read_json(path: Path, n_vocab: int) -> Json:
 
 
 def _check_size(path: Path, n_vocab: int) -> None:
-    """A token has some 100 bytes in a file, and 300 where it is spelled \\u00d0\\u00b0."""
-    size, most = path.stat().st_size, MOST_BYTES[0] + MOST_BYTES[1] * n_vocab
+    size, most = path.stat().st_size, MOST_BYTES + BYTES_PER_TOKEN * n_vocab
     if size > most:
         raise ValueError(f"{path.name} has {size} bytes, expected at most {most}")
