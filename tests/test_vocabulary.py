@@ -388,6 +388,47 @@ def test_what_training_writes_has_the_same_ids(tmp_path):
     assert (again.eot, again.ends) == (first.eot, first.ends) == (599, {599, 600})
 
 
+def test_a_run_that_begins_with_such_a_model_keeps_its_vocabulary(model, tmp_path):
+    tokens = [*FILE["added_tokens"], added(600, "<|user|>")]
+    text = changed(added_tokens=tokens, **rules("Lowercase", space=True))
+    write(model, tokenizer=text)
+    data, out = tmp_path / "data.txt", tmp_path / "out"
+    data.write_text("The CAT sat on the mat. " * 60)
+    options = ["--data", data, "--out", out, "--steps", "2", "--threads", "1"]
+    status, _, err = run(*options, "--init", model, module="minigpt2.train")
+    assert status == 0, err
+    assert (out / "tokenizer.json").read_bytes() == (
+        model / "tokenizer.json"
+    ).read_bytes()
+    with pytest.warns(UserWarning, match="<|user|>"):
+        gpt2 = minigpt2.load(out)
+        tokenizer = gpt2.tokenizer
+    assert tokenizer.encode("CAT") == quietly(model, 604).encode("CAT")
+    assert (tokenizer.eot, tokenizer.ends) == (599, {602})
+    resumed = run(*options, "--resume", module="minigpt2.train")
+    assert resumed[0] == 0, resumed[2]
+
+
+def test_a_text_is_scored_from_its_second_token_if_nothing_comes_before(
+    model, tmp_path
+):
+    parts = numbered(NAMES[:-1])
+    write(model, vocab=parts["vocab"], merges=parts["merges"])
+    text = tmp_path / "text.txt"
+    text.write_text("Hello world")
+    command = text, "--model", model, "--json"
+    status, out, err = run(*command, module="minigpt2.score")
+    assert (status, err) == (0, "")
+    gpt2 = minigpt2.load(model)
+    log_p = gpt2.score("Hello world")
+    figures = json.loads(out)
+    assert figures["tokens"] == len(log_p) == len(IDS["Hello world"]) - 1
+    assert figures["log_probability"] == pytest.approx(log_p.sum())
+    text.write_text("H")
+    status, out, err = run(*command, module="minigpt2.score")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+
+
 # OpenAI's list
 
 
