@@ -137,6 +137,15 @@ def test_two_merges_may_make_one_token_and_pieces_are_merged_by_rank(tmp_path):
     assert tokenizer.encode("abc") == [names.index("a"), names.index("bc")]
 
 
+def test_of_a_merge_that_is_there_twice_the_last_counts(tmp_path):
+    names = [*NAMES[:256], "ab", "bc"]
+    merges = ["a b", "b c", "a b"]
+    write(tmp_path, tokenizer=changed(vocab=numbered(names)["vocab"], merges=merges, added_tokens=[]))  # fmt: skip
+    tokenizer = open_tokenizer(tmp_path, config())
+    assert tokenizer.encode("abc") == [names.index("a"), names.index("bc")]
+    assert list(tokenizer.merges.values()) == [names.index("bc"), names.index("ab")]
+
+
 def test_a_byte_without_a_token_is_refused_in_a_text(tmp_path):
     names = [name for name in NAMES if name != "Ñ" and "Ñ" not in name]
     merges = [m for m in FILE["model"]["merges"] if "Ñ" not in "".join(m)]
@@ -288,6 +297,7 @@ DEFAULTS = {"bos_token_id": 50256, "eos_token_id": 50256}  # of a config.json
         ({"config": {"bos_token_id": 1, "eos_token_id": None}}, 1, {0}),
         ({"tokenizer_config": {"bos_token": "<s>", "eos_token": "</s>"}}, 1, {3}),
         ({"tokenizer_config": {"eos_token": {"content": "</s>"}}}, 0, {3}),
+        ({"config": {"bos_token_id": 50, "eos_token_id": 50}}, 0, {50}),  # 50 is a byte
         ({"config": {"eos_token_id": True, "bos_token_id": "<s>"}}, 0, {0}),
     ],
 )  # fmt: skip
@@ -328,7 +338,7 @@ def test_a_model_with_added_tokens_generates_scores_and_explains(model):
     tokens += [added(602, "<|done|>"), added(603, "<|more|>")]
     write(model, tokenizer=changed(added_tokens=tokens))
     gpt2 = minigpt2.load(model)
-    with pytest.warns(UserWarning, match="<|user|>"):
+    with pytest.warns(UserWarning, match=r"<\|user\|>"):
         tokenizer = gpt2.tokenizer
     assert (tokenizer.eot, tokenizer.ends) == (599, {602})
     first, second = (
@@ -400,8 +410,8 @@ def test_a_run_that_begins_with_such_a_model_keeps_its_vocabulary(model, tmp_pat
     assert (out / "tokenizer.json").read_bytes() == (
         model / "tokenizer.json"
     ).read_bytes()
-    with pytest.warns(UserWarning, match="<|user|>"):
-        gpt2 = minigpt2.load(out)
+    gpt2 = minigpt2.load(out)
+    with pytest.warns(UserWarning, match=r"<\|user\|>"):
         tokenizer = gpt2.tokenizer
     assert tokenizer.encode("CAT") == quietly(model, 604).encode("CAT")
     assert (tokenizer.eot, tokenizer.ends) == (599, {602})
@@ -457,10 +467,14 @@ def test_openais_ids_are_the_plain_tokenizers(tmp_path, n_vocab):
 def test_openais_merges_in_another_order_are_not(tmp_path):
     """A list that no text taught: its tokens are not always those of their merges."""
     save.write_description(tmp_path, config(1000), Tokenizer.from_file(n_vocab=1000))
-    lines = (tmp_path / "merges.txt").read_text(encoding="utf-8").split("\n")
-    lines[1:3] = lines[2:0:-1]
-    (tmp_path / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
-    assert type(open_tokenizer(tmp_path, config(1000))) is ByteLevelTokenizer
+    path = tmp_path / "merges.txt"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    swapped, split = [*lines], [*lines]
+    swapped[1:3] = lines[2:0:-1]
+    split[split.index("Ġt he")] = "Ġth e"  # the same token, from others
+    for other in swapped, split:
+        path.write_text("\n".join(other), encoding="utf-8")
+        assert type(open_tokenizer(tmp_path, config(1000))) is ByteLevelTokenizer
 
 
 def test_ids_of_openais_names_in_openais_layout(tmp_path):

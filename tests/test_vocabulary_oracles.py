@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import minigpt2
 from minigpt2.files.vocabulary import open_tokenizer
 from minigpt2.model import Config
 
@@ -232,3 +233,36 @@ def test_truncation_and_padding_are_not_for_a_single_text(
     ours = open_tokenizer(tmp_path, Config(600, 48, 24, 3, 2))
     for text in "the whole of this text, 12345", "x":
         assert ours.encode(text) == theirs.encode(text)
+
+
+@pytest.mark.parametrize("saved_in", ["config", "generation_config"])
+def test_a_text_ends_where_it_does_in_transformers(
+    transformers, tokenizers, tmp_path, saved_in
+):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.manual_seed(0)
+    backend = trained(tokenizers, special=SIGNS)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(
+        tmp_path
+    )
+    sizes = {"n_positions": 64, "n_embd": 24, "n_head": 3, "n_layer": 2}
+    config = transformers.GPT2Config(
+        vocab_size=600, bos_token_id=0, eos_token_id=None, **sizes
+    )
+    config.initializer_range = 0.5  # it does not repeat itself so soon
+    model = transformers.GPT2LMHeadModel(config).eval()
+    prompt = "<s>The model"
+    ids = torch.tensor([backend.encode(prompt).ids])
+    options = {"max_new_tokens": 40, "do_sample": False, "pad_token_id": 1}
+    written = model.generate(ids, **options)[0, ids.shape[1] :].tolist()
+    ends = [written[9], 2]
+    getattr(model, saved_in).eos_token_id = ends
+    if saved_in == "config":
+        model.generation_config = transformers.GenerationConfig()
+    model.save_pretrained(tmp_path)
+    before = next(i for i, token in enumerate(written) if token in ends)
+    assert before > 1
+    gpt2 = minigpt2.load(tmp_path)
+    assert (gpt2.tokenizer.eot, gpt2.tokenizer.ends) == (0, frozenset(ends))
+    text = "".join(gpt2.generate(prompt, 40, temperature=0, allow_special=True))
+    assert text == backend.decode(written[:before], skip_special_tokens=False)
