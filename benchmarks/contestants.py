@@ -187,7 +187,7 @@ def write_gguf(directory: Path, path: Path) -> None:
 
     from minigpt2.files.checkpoint import read_model
 
-    config, tensors, _ = read_model(directory)
+    config, tensors = read_model(directory)
     writer = gguf.GGUFWriter(path, "gpt2")
     writer.add_context_length(config.n_ctx)
     writer.add_embedding_length(config.n_embd)

@@ -21,7 +21,8 @@ SAMPLES_AT_ONCE = 16
 class Options:
     """What to generate: `samples` texts, their tokens chosen as `sampling` says.
 
-    A text ends before one of `stops`, before `<|endoftext|>`, or after max_tokens tokens.
+    A text ends before one of `stops`, at a token of the tokenizer's `ends`, or after
+    max_tokens tokens. Special tokens in the prompt are text, unless allow_special.
     With a seed, the i-th text is always the same. Raises ValueError for a value out of
     range.
     """
@@ -31,6 +32,7 @@ class Options:
     seed: int | None = None
     stops: Sequence[str] = ()
     samples: int = 1
+    allow_special: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -142,7 +144,7 @@ class TextStream:
 
     def feed(self, token: int) -> str:
         """The text that is certain after one more token."""
-        if token == self.tokenizer.eot:
+        if token in self.tokenizer.ends:
             return self.close()
         return self._release(self.decoder.decode(self.tokenizer.decode_bytes([token])))
 
@@ -172,11 +174,11 @@ def generate_text(
     """Continue a prompt: for each new token, which of the samples it belongs to, and the
     text that is certain after it, which may be empty.
 
-    An empty prompt becomes `<|endoftext|>`, after which the model begins a text of its
-    own. Of a prompt longer than the context window only the end is read, with a warning.
+    An empty prompt becomes `<|endoftext|>`, or what else this model begins a text after.
+    Of a prompt longer than the context window only the end is read, with a warning.
     SAMPLES_AT_ONCE are generated together, then the next ones: memory stays bounded.
     """
-    tokens = tokenizer.encode(prompt) or [tokenizer.eot]
+    tokens = tokenizer.encode(prompt, options.allow_special) or tokenizer.beginning()
     if len(tokens) > config.n_ctx:
         read = f"the model reads its last {config.n_ctx}"
         warnings.warn(f"the prompt has {len(tokens)} tokens, {read}", stacklevel=2)

@@ -6,19 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .files.checkpoint import (
-    MAX_VOCABULARY_BYTES,
-    CheckpointError,
-    read_model,
-    read_small,
-)
-from .files.formats import FormatError, parse_json_object
+from .files.checkpoint import read_model
+from .files.vocabulary import open_tokenizer
 from .generate import Options, generate_text
 from .model import Array, Cache, Config, Params, nest, unembed
 from .sampling import Sampling
 from .score import log_probabilities
 from .speed.prefill import prefill
-from .tokenizer import CHARACTERS, RELEASED_VOCABULARY, Tokenizer
+from .tokenizer import Tokenizer
 
 
 class GPT2:
@@ -29,29 +24,20 @@ class GPT2:
     """
 
     def __init__(
-        self, config: Config, params: Params, vocabulary: Path = RELEASED_VOCABULARY
+        self, config: Config, params: Params, directory: Path | None = None
     ) -> None:
         self.config = config
         self.params = params
-        self._vocabulary = vocabulary
+        self._directory = directory
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Text ⇄ token ids. Raises CheckpointError if the model's ids are not those of a
-        byte-level merge list: `logits` still works then."""
-        path = self._vocabulary
-        try:
-            read_small(path, MAX_VOCABULARY_BYTES)
-            tokenizer = Tokenizer.from_file(path, self.config.n_vocab)
-            if (ids := path.with_name("vocab.json")).is_file():
-                numbers = parse_json_object(read_small(ids, MAX_VOCABULARY_BYTES))
-                if any(numbers[c] != i for i, c in enumerate(CHARACTERS)):
-                    raise ValueError("vocab.json numbers the tokens in another order")
-        except (OSError, ValueError, KeyError, FormatError) as error:
-            raise CheckpointError(
-                f"{path}: no tokenizer for this model: {error}"
-            ) from None
-        return tokenizer
+        """Text ⇄ token ids: those of the model's directory, or else OpenAI's. Raises
+        CheckpointError if they are not known, or not of byte-level byte-pair encoding:
+        `logits` still works then."""
+        if self._directory is None:
+            return Tokenizer.from_file(n_vocab=self.config.n_vocab)
+        return open_tokenizer(self._directory, self.config)
 
     def logits(self, tokens: Sequence[int] | Array) -> Array:
         """The logits of the token that follows each one: int (T,) or (B, T) → float32
@@ -87,6 +73,7 @@ class GPT2:
         top_p: float | None = None,
         seed: int | None = None,
         stop: str | Sequence[str] = (),
+        allow_special: bool = False,
     ) -> Iterator[str]:
         """The text that follows the prompt, in pieces as they come.
 
@@ -96,7 +83,9 @@ class GPT2:
         """
         sampling = Sampling(temperature, top_k, top_p)
         stops = [stop] if isinstance(stop, str) else stop
-        options = Options(sampling, max_tokens, seed, stops)
+        options = Options(
+            sampling, max_tokens, seed, stops, allow_special=allow_special
+        )
         model = self.params, self.config, self.tokenizer
         return (text for _, text in generate_text(*model, prompt, options) if text)
 
@@ -106,6 +95,8 @@ class GPT2:
 
 
 def open_model(directory: str | Path) -> GPT2:
-    """The model in a checkpoint's directory. Raises CheckpointError if it has none."""
-    config, tensors, vocabulary = read_model(directory)
-    return GPT2(config, nest(tensors), vocabulary)
+    """The model in a directory, or in one of several steps there, given by its `.index`.
+    Raises CheckpointError if there is none."""
+    path = Path(directory)
+    config, tensors = read_model(path)
+    return GPT2(config, nest(tensors), path if path.is_dir() else path.parent)

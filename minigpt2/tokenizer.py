@@ -48,7 +48,9 @@ class Tokenizer:
 
     n_vocab  how many ids there are: the list is cut to fit; by default, it is used whole
     vocab    the bytes of each token, by id
-    eot      the id of `<|endoftext|>`
+    eot      the id of `<|endoftext|>`, after which a text begins; None if there is none
+    ends     the ids at which a text ends
+    special  the ids of tokens that are not made of text, by their names
 
     Raises ValueError if a line does not merge known tokens, or if lines are missing.
     """
@@ -63,7 +65,10 @@ class Tokenizer:
         if missing and not (len(merges) == RELEASED_MERGES and missing < MAX_PADDING):
             raise ValueError(f"{len(merges)} merges, {n_vocab - 257} expected")
         self.n_vocab = n_vocab
-        self.eot = 256 + len(merges)
+        self.byte_ids = [*BYTE_IDS]
+        self.special = {END_OF_TEXT: 256 + len(merges)}
+        self.eot: int | None = self.special[END_OF_TEXT]
+        self.ends = frozenset(self.special.values())
         self.merges: dict[tuple[int, int], int] = {}  # two ids → the id of both
         self.vocab = [bytes([byte]) for byte in BYTE_ORDER]
         ids = {character: i for i, character in enumerate(CHARACTERS)}
@@ -87,8 +92,7 @@ class Tokenizer:
 
         Raises OSError, or ValueError if the file is not a merge list.
         """
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        return cls(lines[1:] if lines[0].startswith("#version") else lines, n_vocab)
+        return cls(read_merges(Path(path)), n_vocab)
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
         """Text → token ids, those of OpenAI's encoder.
@@ -97,22 +101,32 @@ class Tokenizer:
         `allow_special` makes it the one token. A lone surrogate, which is no character,
         becomes U+FFFD.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # surrogates in pairs are the halves of a character
-            utf16 = text.encode("utf-16-le", "surrogatepass")
-            text = utf16.decode("utf-16-le", "replace")
-        if allow_special and END_OF_TEXT in text:
-            head, *tails = (self.encode(part) for part in text.split(END_OF_TEXT))
-            return head + [i for tail in tails for i in (self.eot, *tail)]
         cache = self._cache
         ids: list[int] = []
-        for piece in chain.from_iterable(_pieces(text)):
-            piece_ids = cache.get(piece)
-            if piece_ids is None:
-                piece_ids = self._encode_piece(piece)
-            ids += piece_ids
+        for part in self.prepare(whole_characters(text), allow_special):
+            if isinstance(part, int):
+                ids.append(part)
+                continue
+            for piece in chain.from_iterable(_pieces(part)):
+                piece_ids = cache.get(piece)
+                if piece_ids is None:
+                    piece_ids = self._encode_piece(piece)
+                ids += piece_ids
         return ids
+
+    def prepare(self, text: str, allow_special: bool = False) -> Iterable[str | int]:
+        """The ids of special tokens in a text, and the text between them."""
+        if not allow_special:
+            return [text]
+        eot, texts = self.special[END_OF_TEXT], text.split(END_OF_TEXT)
+        return [part for text in texts for part in (eot, text)][1:]
+
+    def beginning(self) -> list[int]:
+        """The token that a text begins after. Raises ValueError if there is none."""
+        if self.eot is None:
+            problem = "this vocabulary has no token that a text begins after"
+            raise ValueError(f"{problem}: an empty text has nothing to start from")
+        return [self.eot]
 
     def encode_parts(self, parts: Iterable[str]) -> Iterator[list[int]]:
         """The ids of a text that comes in parts, a list after the other: those of the
@@ -139,7 +153,7 @@ class Tokenizer:
         if ids and not 0 <= min(ids) <= max(ids) < self.n_vocab:
             i = next(i for i in ids if not 0 <= i < self.n_vocab)
             raise ValueError(f"token id {i} is not in 0 … {self.n_vocab - 1}")
-        return b"".join([self.vocab[i] for i in ids if i <= self.eot])
+        return b"".join([self.vocab[i] for i in ids if i < len(self.vocab)])
 
     def stream_decoder(self) -> codecs.IncrementalDecoder:
         """A decoder of bytes as they come: it holds back an incomplete character."""
@@ -208,6 +222,23 @@ class Tokenizer:
                 again *= 2
             ids[kept:] = tail
         return ids
+
+
+def read_merges(path: Path) -> list[str]:
+    """The lines of a merge list. Raises OSError, or ValueError if it is not UTF-8."""
+    lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    return lines[1:] if lines[0].startswith("#version") else lines
+
+
+def whole_characters(text: str) -> str:
+    """The text with no surrogates: a pair is the two halves of a character, a lone one
+    becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        utf16 = text.encode("utf-16-le", "surrogatepass")
+        text = utf16.decode("utf-16-le", "replace")
+    return text
 
 
 def _pieces(text: str, block: int = BLOCK) -> Iterator[list[str]]:

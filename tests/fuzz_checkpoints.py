@@ -48,16 +48,19 @@ from torch_files import BIN, HOSTILE, RAN, legacy, pickled, sharded, state, zipp
 
 import minigpt2
 from minigpt2 import CheckpointError, Tokenizer
-from minigpt2.files.checkpoint import MAX_VOCABULARY_BYTES, Checkpoint
+from minigpt2.files.checkpoint import Checkpoint
 from minigpt2.files.formats import MAX_HEADER_BYTES, read_bundle_index
 from minigpt2.files.save import write_description
+from minigpt2.files.vocabulary import BYTES_PER_TOKEN, MOST_BYTES
 from minigpt2.model import Config, shapes
 
 SECONDS, MEGABYTES = 1, 64
 HANGS = 30  # seconds after which a case is stopped
 TENSORS, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.json"
 INDEX_JSON = f"{TENSORS}.index.json"
+TOKENIZER, KIND = "tokenizer.json", Path(__file__).with_name("kinds")
 N_VOCAB = 300  # of the checkpoint in Hugging Face's layout
+MAX_VOCABULARY_BYTES = MOST_BYTES + BYTES_PER_TOKEN * N_VOCAB
 INTEGERS = [0, 1, 2, 3, 4, 8, 24, 40, 96, 127, 128, 300, 1000, 215616, 2**31 - 1]
 INTEGERS += [2**31, 2**32, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
 DEEP = [8, 300, *range(900, 1010, 3), 2000, 5000, 60_000, 100_000]
@@ -506,6 +509,19 @@ KINDS = {  # name: share, layout, file, ways
     "shards": (5, "shards", None, [shard]),
     "shards, index": (8, "shards", INDEX_JSON, [*BYTES, token, token, token]),
     "shards, index bombs": (1, "shards", INDEX_JSON, [bomb(json_bomb)]),
+    "tokenizer.json": (12, "own", TOKENIZER, [*BYTES, token, token, token]),
+    "tokenizer.json, bombs": (
+        1,
+        "own",
+        TOKENIZER,
+        [bomb(json_bomb, MAX_VOCABULARY_BYTES)],
+    ),
+    "tokenizer_config.json": (
+        3,
+        "own",
+        "tokenizer_config.json",
+        [*BYTES, token, token],
+    ),
     "directory, OpenAI's": (2, "tf", None, [directory]),
     "directory, Hugging Face's": (2, "hf", None, [directory]),
 }
@@ -539,6 +555,12 @@ def originals(path):
         elif layout == "shards":
             sharded(path / layout, sizes=config)
             (path / layout / CONFIG).write_bytes(text)
+    config = Config(n_vocab=600, n_ctx=8, n_embd=8, n_head=2, n_layer=1)
+    directories["own"] = own = huggingface(path / "own", sizes=config)
+    shutil.copyfile(KIND / TOKENIZER, own / TOKENIZER)
+    shutil.copyfile(
+        path / "hf" / "tokenizer_config.json", own / "tokenizer_config.json"
+    )
     return {
         name: (directory, places(directory)) for name, directory in directories.items()
     }
@@ -569,10 +591,17 @@ def use(directory, where):
     with np.errstate(all="ignore"):  # a number may be any number
         logits = gpt2.logits([config.n_vocab - 1])
     assert logits.shape == (1, config.n_vocab) and logits.dtype == np.float32
-    tokenizer = gpt2.tokenizer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of added tokens
+        tokenizer = gpt2.tokenizer
     assert tokenizer.n_vocab == config.n_vocab
     text = "It is naïve.\n\tNo 42!"
-    assert tokenizer.decode(tokenizer.encode(text)) == text
+    try:
+        again = tokenizer.decode(tokenizer.encode(text))
+    except ValueError as error:
+        assert "no token for byte" in str(error)  # a letter was renamed
+    else:
+        assert again.removeprefix(" ") == text or getattr(tokenizer, "words", None)
 
 
 # What it takes

@@ -129,10 +129,11 @@ def test_packed_attention_has_rows_that_sum_to_one(arrays):
 
 
 def test_the_merge_list_of_the_page_is_the_vocabulary(tiny, data, arrays):
-    vocab = [bytes([byte]) for byte in arrays["bytes"]]
-    for left, right in arrays["merges"]:
-        vocab.append(vocab[left] + vocab[right])
-    assert vocab == tiny.tokenizer.vocab[:-1]
+    vocab = {i: bytes([byte]) for byte, i in enumerate(arrays["byte_ids"])}
+    for (left, right), i in zip(arrays["merges"], arrays["merged"], strict=True):
+        vocab[i] = vocab[left] + vocab[right]
+    assert [vocab[i] for i in range(4095)] == tiny.tokenizer.vocab[:-1]
+    assert data["special"] == {4095: "<|endoftext|>"}
     assert sum(data["pieces"]) == len(arrays["tokens"])
 
 

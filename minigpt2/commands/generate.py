@@ -47,6 +47,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--num-samples", samples, type=int, default=1)
     stop = "end before this text; may be repeated"
     add("--stop", stop, action="append", default=[], type=utf8)
+    special = "read special tokens in the prompt, as <|endoftext|>, as such"
+    add("--special", special, action="store_true")
     add("--stats", "report times and tokens/s on standard error", action="store_true")
     version = f"minigpt2 {__version__}"
     add("--version", "show the version and exit", action="version", version=version)
@@ -123,6 +125,7 @@ def main(argv: list[str] | None = None) -> None:
             seed=args.seed,
             stops=args.stop,
             samples=args.num_samples,
+            allow_special=args.special,
         )
         texts = prompts(args.prompt)
         model = choose_model(args.model, args.weights)

@@ -145,7 +145,8 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer, n_ctx = gpt2.tokenizer, gpt2.config.n_ctx
         blocks = (text[i : i + TEXT_AT_ONCE] for i in range(0, len(text), TEXT_AT_ONCE))
         # a text begins where another has ended
-        parts = chain([[tokenizer.eot]], tokenizer.encode_parts(blocks))
+        begin = [] if tokenizer.eot is None else [[tokenizer.eot]]
+        parts = chain(begin, tokenizer.encode_parts(blocks))
         report = Surprises(tokenizer, gpt2.config.n_vocab, args.top)
         progress = Progress("scored", len(text.encode()), unit="kB", size=1e3)
         for window, first in sliding_windows(parts, n_ctx, args.stride):
@@ -153,6 +154,8 @@ def main(argv: list[str] | None = None) -> None:
             progress.add(report.add(window, first, scores[0][0], scores[1][0]))
         if progress.shown:
             progress.close()
+        if not report.tokens:
+            fail("the text is one token, and nothing comes before it")
         summary = report.summary()
     except (CheckpointError, FloatingPointError, ValueError) as error:
         fail(error)

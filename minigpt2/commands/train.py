@@ -21,6 +21,7 @@ import numpy as np
 from ..files import locate, save
 from ..files.checkpoint import CheckpointError, read_model
 from ..files.progress import notice
+from ..files.vocabulary import open_tokenizer
 from ..generate import Options, generate_text
 from ..learning.corpus import read_tokens
 from ..learning.optimizer import initialise
@@ -29,7 +30,7 @@ from ..model import Array, Config
 from ..sampling import Sampling
 from ..speed.memory import keep_memory
 from ..speed.product import one_blas_thread
-from ..tokenizer import RELEASED_VOCABULARY, Tokenizer
+from ..tokenizer import Tokenizer
 from .console import Parser, fail
 
 MODEL_FILES = (STATE, "model.safetensors", "hparams.json", "model.ckpt.index")
@@ -146,7 +147,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def new(args: argparse.Namespace, config: Config, vocabulary: Path) -> Training:
+def new(args: argparse.Namespace, config: Config, tokenizer: Tokenizer) -> Training:
     """A run from its beginning, with all parameters zero."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     fresh = args.init in (None, "none")
@@ -168,7 +169,6 @@ def new(args: argparse.Namespace, config: Config, vocabulary: Path) -> Training:
     }
     settings = {name: given.get(name, value) for name, value in defaults.items()}
     settings["threads"] = min(settings["threads"], settings["batch_size"])
-    tokenizer = Tokenizer.from_file(vocabulary, config.n_vocab)
     return Training(config, tokenizer, settings, args.out)
 
 
@@ -182,7 +182,7 @@ def resumed(args: argparse.Namespace) -> Training:
             problem = f"the run began with {flag(name)} {value}"
             raise ValueError(f"{args.out}: {problem}, and cannot go on with another")
     config = Config(**facts["config"])
-    tokenizer = Tokenizer.from_file(args.out / "merges.txt", config.n_vocab)
+    tokenizer = open_tokenizer(args.out, config)
     training = Training(config, tokenizer, facts["settings"], args.out)
     training.restore(arrays, facts)
     return training
@@ -199,7 +199,8 @@ def start(args: argparse.Namespace) -> Training:
             raise ValueError(f"{args.out} holds a model ({name}): {how}")
     shape = {k: v for k, v in vars(args).items() if k in SHAPE and v is not None}
     if args.init in (None, "none"):
-        training = new(args, Config(**SHAPE | shape), RELEASED_VOCABULARY)
+        config = Config(**SHAPE | shape)
+        training = new(args, config, Tokenizer.from_file(n_vocab=config.n_vocab))
         initialise(training.params, np.random.default_rng(training.settings["seed"]))
         return training
     for name in shape:
@@ -208,8 +209,8 @@ def start(args: argparse.Namespace) -> Training:
     if directory is None:
         how = f"python -m minigpt2.download {args.init}"
         raise ValueError(f"{args.init} is not there yet: {how}")
-    config, tensors, vocabulary = read_model(directory)
-    training = new(args, config, vocabulary)
+    config, tensors = read_model(directory)
+    training = new(args, config, open_tokenizer(directory, config))
     for name, array in tensors.items():
         training.params[name][:] = array
     return training

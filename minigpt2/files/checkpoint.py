@@ -15,14 +15,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..model import Array, Config, shapes
-from ..tokenizer import RELEASED_VOCABULARY
 from . import formats
 from .crc32c import crc32c, masked
 from .layout import data_file, find_files, shards
 from .names import renamed, unused
 from .pickles import read_pytorch
-
-VOCABULARY_FILES = ("vocab.bpe", "merges.txt")
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
 CONFIG = HPARAMS | {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
@@ -35,7 +32,6 @@ ONLY_GPT2: dict[str, tuple[Any, ...]] = {  # what config.json may say of a GPT-2
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
 }
-MAX_VOCABULARY_BYTES = 1_800_000  # of a vocab.json, too; the released ones: 0.5, 1.0 MB
 GIT_LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer to a file begins
 
 AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (bytes,)
@@ -76,7 +72,6 @@ class Checkpoint:
     hparams_path  the file that holds them, with other `settings`
     path          the file that holds the tensors, or that lists their files
     entries       where each lies in its file, named as by OpenAI without `model/`
-    vocabulary    the file of the merge list, or None
 
     Raises CheckpointError if there is no checkpoint, or if its files cannot be used.
     """
@@ -101,8 +96,6 @@ class Checkpoint:
         except OSError as error:
             _fail(Path(error.filename or path), f"{error.strerror}; make it readable")
         self.entries = {name: entry for name, (_, entry) in self._places.items()}
-        vocabularies = (self.path.parent / name for name in VOCABULARY_FILES)
-        self.vocabulary = next(filter(Path.is_file, vocabularies), None)
 
     def _find_tensors(self) -> Places:
         path = self.path
@@ -199,9 +192,9 @@ class Checkpoint:
         return data[entry.offset :][: entry.size]
 
 
-def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
-    """The sizes, the parameters by name, and the merge list of a model: a directory, or
-    the `.index` of one of several steps in it. A warning names tensors not used.
+def read_model(directory: str | Path) -> tuple[Config, dict[str, Array]]:
+    """The sizes, and the parameters by name, of a model: a directory, or the `.index` of
+    one of several steps in it. A warning names tensors not used.
 
     Raises CheckpointError if there is no GPT-2, or its files do not fit each other.
     """
@@ -217,7 +210,7 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array], Path]:
         _fail(checkpoint.hparams_path, f"{error}; these are not the sizes of a GPT-2")
     tensors = checkpoint.tensors(shapes(config))
     checkpoint.check_others(tensors)
-    return config, tensors, checkpoint.vocabulary or RELEASED_VOCABULARY
+    return config, tensors
 
 
 def _in_file(path: Path) -> Places:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..model import Array, Config
 from ..tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
+from .byte_level import ByteLevelTokenizer
 
 
 def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
@@ -80,8 +81,9 @@ def write_model(directory: Path, params: dict[str, Array]) -> None:
 
 
 def write_description(directory: Path, config: Config, tokenizer: Tokenizer) -> None:
-    """All files of the layout but the parameters: config.json, tokenizer_config.json,
-    merges.txt and vocab.json."""
+    """All files of the layout but the parameters: config.json, and the tokenizer's own
+    files or, of OpenAI's list, tokenizer_config.json, merges.txt and vocab.json."""
+    ends = sorted(tokenizer.ends)
     model = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -95,7 +97,7 @@ def write_description(directory: Path, config: Config, tokenizer: Tokenizer) -> 
         "layer_norm_epsilon": 1e-5,
         "tie_word_embeddings": True,
         "bos_token_id": tokenizer.eot,
-        "eos_token_id": tokenizer.eot,
+        "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
         "resid_pdrop": 0.0,
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
@@ -108,14 +110,20 @@ def write_description(directory: Path, config: Config, tokenizer: Tokenizer) -> 
         "eos_token": END_OF_TEXT,
         "unk_token": END_OF_TEXT,
     }
+    replace(directory / "config.json", [f"{json.dumps(model, indent=1)}\n".encode()])
+    if isinstance(tokenizer, ByteLevelTokenizer):
+        standard = {"encoder.json": "vocab.json", "vocab.bpe": "merges.txt"}
+        for path in tokenizer.files:
+            name = standard.get(path.name, path.name)
+            replace(directory / name, [path.read_bytes()])
+        return
     character = dict(zip(BYTE_ORDER, CHARACTERS, strict=True))
-    pieces = tokenizer.vocab[: tokenizer.eot]
+    pieces = tokenizer.vocab[:-1]
     names = ["".join(character[byte] for byte in piece) for piece in pieces]
     names.append(END_OF_TEXT)
     merges = [f"{names[left]} {names[right]}\n" for left, right in tokenizer.merges]
     ids = {name: i for i, name in enumerate(names)}
     for name, text in (
-        ("config.json", json.dumps(model, indent=1) + "\n"),
         ("tokenizer_config.json", json.dumps(tokenizing, indent=1) + "\n"),
         ("merges.txt", "#version: 0.2\n" + "".join(merges)),
         ("vocab.json", json.dumps(ids, ensure_ascii=False)),

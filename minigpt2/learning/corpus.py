@@ -24,7 +24,7 @@ def read_tokens(paths: list[Path], tokenizer: Tokenizer) -> Array:  # int32 (tok
         for file in files:
             text = read_file(file)
             if text.strip():
-                ids = [tokenizer.eot, *tokenizer.encode(text)]
+                ids = [*tokenizer.beginning(), *tokenizer.encode(text)]
                 tokens.append(np.array(ids, np.int32))
     if not tokens:
         raise ValueError(f"{', '.join(map(str, paths))}: no text")

@@ -23,7 +23,7 @@ from .. import model
 from ..gpt2 import GPT2
 from ..model import Array, Cache, Config
 from ..sampling import Sampling
-from ..tokenizer import BYTE_ORDER, PIECE, Tokenizer
+from ..tokenizer import PIECE, Tokenizer, whole_characters
 from .watch import Call, describe, watch
 
 MOST_WEIGHTS = 3_000_000  # of attention in one page, which then has about 10 MB
@@ -61,12 +61,12 @@ def longest(config: Config) -> int:
 def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
     """All that the page shows, for JSON: text, sizes, sources, and packed arrays.
 
-    An empty prompt is `<|endoftext|>`, as in generate.py. Raises ValueError for a
+    An empty prompt is what a text begins after, as in generate.py. Raises ValueError for a
     prompt longer than `longest`, FloatingPointError for logits that are not finite.
     """
     config, params, tokenizer = gpt2.config, gpt2.params, gpt2.tokenizer
     with watch(*FUNCTIONS) as everything:
-        ids = tokenizer.encode(prompt) or [tokenizer.eot]
+        ids = tokenizer.encode(prompt) or tokenizer.beginning()
         if len(ids) > longest(config):
             most = f"a page of this model shows at most {longest(config)}"
             raise ValueError(f"the prompt has {len(ids)} tokens, {most}")
@@ -85,12 +85,14 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
     attention = np.stack([weights for weights, _, _ in layers])  # (L, H, T, T)
     lens, lens_p = logit_lens(params, vectors[:, -1])  # 2 × (L, T, TOP)
     rows, columns = np.tril_indices(T)  # what attention sees
+    byte_ids = tokenizer.byte_ids
+    made = {*byte_ids, *tokenizer.merges.values()}
     small = np.uint16 if V <= 1 << 16 else np.uint32
-    merges = np.array([*tokenizer.merges], small).reshape(-1, 2)
     arrays = {
         "tokens": tokens.astype(small),
-        "bytes": np.array(BYTE_ORDER, np.uint8),
-        "merges": merges,
+        "byte_ids": np.array([V if i < 0 else i for i in byte_ids], np.uint32),
+        "merges": np.array([*tokenizer.merges], small).reshape(-1, 2),
+        "merged": np.array([*tokenizer.merges.values()], small),
         "vectors": everywhere[..., :NUMBERS].astype(np.float16),  # (3 + 6 L, T, 32)
         "mean": everywhere.mean(-1),  # (3 + 6 L, T)
         "deviation": everywhere.std(-1),
@@ -103,11 +105,18 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
         "logits": logits[-1],
         **surprise(logits, tokens),
     }
-    pieces = [len(tokenizer.encode(piece)) for piece in PIECE.findall(prompt)]
+    pieces: list[int] = []
+    for part in tokenizer.prepare(whole_characters(prompt)):
+        texts = [] if isinstance(part, int) else PIECE.findall(part)
+        pieces += [len(tokenizer._encode_piece(text)) for text in texts] or [1]
     return {
         "config": vars(config),
-        "eot": tokenizer.eot,
-        "pieces": pieces or [1],  # how many tokens each has
+        "special": {
+            i: raw.decode("utf-8", "replace")
+            for i, raw in enumerate(tokenizer.vocab)
+            if raw and i not in made
+        },
+        "pieces": pieces,  # how many tokens each has
         "random": np.random.default_rng(SEED).random(),  # that chose the token
         "numbers": min(NUMBERS, C),
         "functions": {f.__name__: about(f, everything) for f in FUNCTIONS},

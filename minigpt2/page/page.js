@@ -40,27 +40,32 @@ const hidden = (layer, after, t) => {
   return a.hidden.subarray(at, at + N);
 };
 
-// ---------- tokens: the vocabulary is the merge list ----------
+// ---------- tokens: the vocabulary is bytes and the merge list ----------
 
-const parts = (id) => id >= 256 && id < data.eot ? [a.merges[2 * (id - 256)], a.merges[2 * (id - 256) + 1]] : null;
-
-function bytesOf(id) {
-  if (id < 256) return [a.bytes[id]];
-  if (id === data.eot) return [...new TextEncoder().encode("<|endoftext|>")];
-  const pair = parts(id);
-  return pair ? [...bytesOf(pair[0]), ...bytesOf(pair[1])] : [];
+const special = (id) => data.special[id];
+const byteOf = new Map([...a.byte_ids].map((id, byte) => [id, byte]));
+const rankOf = new Map(), pairOf = new Map();  // of two ids; of what they make
+for (let rank = a.merged.length - 1; rank >= 0; rank--) {
+  const [left, right] = a.merges.subarray(2 * rank, 2 * rank + 2);
+  rankOf.set(left * V + right, rank);
+  pairOf.set(a.merged[rank], [left, right]);
 }
 
-// The tokens after each merge that led to these: the merge done last is the one latest in
-// the list and, of the same, the rightmost. Undo it, until only bytes are left.
-function undoMerges(tokens) {
-  const steps = [];
-  for (let now = [...tokens]; ;) {
-    const latest = Math.max(...now.filter((id) => id < data.eot), 0);
-    const pair = parts(latest), at = now.lastIndexOf(latest);
-    steps.unshift({ tokens: now, merged: pair ? at : -1, merge: latest - 255, pair });
-    if (!pair) return steps;
-    now = now.toSpliced ? now.toSpliced(at, 1, ...pair) : [...now.slice(0, at), ...pair, ...now.slice(at + 1)];
+function bytesOf(id) {
+  if (special(id)) return [...new TextEncoder().encode(special(id))];
+  return byteOf.has(id) ? [byteOf.get(id)] : (pairOf.get(id) ?? []).flatMap(bytesOf);
+}
+
+// The tokens after each merge of these bytes: the pair earliest in the list is merged, the
+// leftmost first, until no pair is in the list.
+function mergesOf(bytes) {
+  let now = bytes.map((byte) => a.byte_ids[byte]);
+  for (const steps = [{ tokens: now, merged: -1 }]; ;) {
+    const ranks = now.slice(1).map((right, i) => rankOf.get(now[i] * V + right) ?? Infinity);
+    const rank = Math.min(...ranks), at = ranks.indexOf(rank);
+    if (rank === Infinity) return steps;
+    now = [...now.slice(0, at), a.merged[rank], ...now.slice(at + 2)];
+    steps.push({ tokens: now, merged: at, merge: rank + 1 });
   }
 }
 
@@ -99,7 +104,7 @@ function show(bytes) {
   }
   return nodes.length ? nodes : [el("span", { class: "sign" }, "unused")];
 }
-const showToken = (id) => id === data.eot ? [el("span", { class: "sign" }, "<|endoftext|>")] : show(bytesOf(id));
+const showToken = (id) => special(id) ? [el("span", { class: "sign" }, special(id))] : show(bytesOf(id));
 const plain = (id) => el("i", {}, ...showToken(id)).textContent;
 const quoted = (id) => el("bdi", { class: "tok" }, ...showToken(id));
 
@@ -210,9 +215,9 @@ on("layer", () => document.querySelectorAll(".at-block").forEach((node) => headi
 
 // ---------- header, contents, sources ----------
 
-const promptBytes = [...ids].flatMap((id) => id === data.eot ? [] : bytesOf(id));
+const promptBytes = [...ids].flatMap((id) => special(id) ? [] : bytesOf(id));
 fill("model", `One forward pass of ${data.model}: ${L} blocks of ${H} heads, vectors of ${big(C)} numbers, ${big(V)} tokens in the vocabulary. The prompt has ${T === 1 ? "1 token" : `${T} tokens`}:`);
-fill("prompt", el("bdi", {}, ...(promptBytes.length ? [new TextDecoder().decode(Uint8Array.from(promptBytes))] : showToken(data.eot))));
+fill("prompt", el("bdi", {}, ...(promptBytes.length ? [new TextDecoder().decode(Uint8Array.from(promptBytes))] : showToken(ids[0]))));
 
 document.querySelectorAll("#pass section").forEach((section, i) => {
   const title = section.querySelector("h2");
@@ -276,12 +281,12 @@ on("token", () => {
   const piece = [...ids.subarray(first, first + count)], token = ids[state.token];
   const long = piece.flatMap(bytesOf).length > 40;  // then only the token's own merges
   const tokens = long ? [token] : piece, bytes = tokens.flatMap(bytesOf);
-  heading($("merges-title"), "How the merges made ", el("bdi", { class: "tok" }, ...(token === data.eot ? showToken(token) : show(bytes))));
-  if (token === data.eot) {
+  heading($("merges-title"), "How the merges made ", el("bdi", { class: "tok" }, ...(special(token) ? showToken(token) : show(bytes))));
+  if (special(token)) {
     fill("merges", el("li", {}, `No merges: token ${token} stands between texts.`));
     return;
   }
-  fill("merges", ...undoMerges(tokens).map((step, i) => {
+  fill("merges", ...mergesOf(bytes).map((step, i) => {
     const what = i ? `merge ${big(step.merge)}` : bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`;
     const shown = step.tokens.map((id, j) => el("span", { class: i && j === step.merged ? "unit new" : "unit", title: `id ${id}` },
       el("bdi", {}, ...showToken(id)), i ? "" : el("span", { class: "below" }, bytesOf(id)[0].toString(16).padStart(2, "0"))));

@@ -1,0 +1,194 @@
+"""What Hugging Face's tokenizer files say → the parts of a byte-level tokenizer.
+
+Every key of a `tokenizer.json` is done, or refused by name, if it may change an id: none
+is passed over. `tokenizers` and transformers 4 do all that it says, transformers 5 only a
+part of it if it is a GPT2Tokenizer's; here all of it counts. Truncation and padding do
+not: transformers switches them off for a text. Every function raises ValueError.
+"""
+
+import reprlib
+from typing import Any, NamedTuple
+
+from ..tokenizer import CHARACTERS
+from .byte_level import NORMALIZERS, Added, Rules
+
+Json = dict[str, Any]
+CLASSES = ("GPT2Tokenizer", "PreTrainedTokenizer", "TokenizersBackend")  # and …Fast
+CHANGES_IDS = ("add_bos_token", "add_eos_token", "do_lower_case", "auto_map")
+NO_TOKEN_MORE = [[{"Sequence": {"id": "A", "type_id": 0}}]]  # of a template
+OFFSETS = "trim_offsets add_prefix_space use_regex"  # where they change no id
+BOTH = [False, True]
+
+
+class Parts(NamedTuple):
+    """See ByteLevelTokenizer."""
+
+    ids: dict[str, int]
+    merges: list[tuple[str, str]]
+    added: list[Added]
+    rules: Rules
+
+
+def parts_of_tokenizer_json(file: Json, settings: Json) -> Parts:
+    _only(
+        "tokenizer.json",
+        file,
+        "version truncation padding added_tokens normalizer pre_tokenizer "
+        "post_processor decoder model",
+    )
+    model = _only(
+        "model",
+        file.get("model"),
+        # the last three are for a byte that has no token: a text with one is refused
+        "vocab merges unk_token fuse_unk byte_fallback",
+        type=[None, "BPE"],
+        dropout=[None, 0],
+        continuing_subword_prefix=[None, ""],
+        end_of_word_suffix=[None, ""],
+        ignore_merges=[None, False],
+    )
+    normalizers = _steps(file, "normalizer", "normalizers")
+    for step in normalizers:
+        _only("normalizer", step, type=[*NORMALIZERS])
+    *cuts, last = _steps(file, "pre_tokenizer", "pretokenizers") or [None]
+    for step in cuts:
+        _only("pre_tokenizer", step, type=["Digits"], individual_digits=BOTH)
+    values: Json = {"type": ["ByteLevel"], "use_regex": [True]}
+    last = _only("pre_tokenizer", last, "trim_offsets add_prefix_space", **values)
+    for step in _steps(file, "post_processor", "processors"):
+        keys = f"pair special_tokens {OFFSETS}"
+        values = {"type": ["ByteLevel", "TemplateProcessing"], "single": NO_TOKEN_MORE}
+        _only("post_processor", step, keys, **values)
+    for step in _steps(file, "decoder", "decoders"):
+        _only("decoder", step, OFFSETS, type=["ByteLevel"])
+
+    space, kind = last.get("add_prefix_space"), settings.get("tokenizer_class")
+    is_gpt2 = str(kind).startswith("GPT2")  # without add_prefix_space, that is false
+    if (
+        space not in BOTH
+        or settings.get("add_prefix_space", False if is_gpt2 else space) != space
+    ):
+        raise ValueError("add_prefix_space is not the same in tokenizer_config.json")
+    cut = r"\p{N}+|\P{N}+" if cuts else None
+    if any(step.get("individual_digits") for step in cuts):
+        cut = r"\p{N}|\P{N}+"
+    rules = Rules(tuple(step["type"] for step in normalizers), cut, bool(space))
+    ids, merges, added = (
+        model.get("vocab"),
+        model.get("merges"),
+        file.get("added_tokens"),
+    )
+    if type(ids) is not dict or type(merges) is not list or type(added) is not list:
+        raise ValueError("tokenizer.json has no vocab, merges and added_tokens")
+    return Parts(ids, _pairs(merges), [_added(token) for token in added], rules)
+
+
+def parts_of_vocab_json(
+    ids: dict[str, int], merges: list[Any], added: dict[str, int], settings: Json
+) -> Parts:
+    """The same of vocab.json, merges.txt and added_tokens.json. A name that no merge
+    makes was added, even if no file says so: no text would lead to it."""
+    two = _pairs(merges)
+    made = {a + b for a, b in two}.union(CHARACTERS)
+    unmade = {n: i for n, i in ids.items() if n.isascii() and n not in made}
+    words = added.keys() - named(settings).values()
+    tokens = (unmade | added).items()
+    space = settings.get("add_prefix_space", False)
+    if space not in BOTH:
+        raise ValueError(f"add_prefix_space is {_short(space)}")
+    special = [_added({"content": n, "special": n not in words}, i) for n, i in tokens]
+    return Parts(ids, two, special, Rules(prefix_space=space))
+
+
+def with_settings(parts: Parts, settings: Json) -> Parts:
+    """The parts with the tokens that tokenizer_config.json adds. What else it says is
+    refused if it changes ids."""
+    kind = settings.get("tokenizer_class")
+    if kind is not None and str(kind).removesuffix("Fast") not in CLASSES:
+        raise ValueError(f"it is for a {_short(kind)}, expected a {CLASSES[0]}")
+    for key in CHANGES_IDS:
+        if settings.get(key):
+            raise ValueError(f"tokenizer_config.json has {key}, which is not done here")
+    tokens = {token.id: token for token in parts.added}
+    if len(tokens) < len(parts.added):
+        raise ValueError("two added tokens have one id")
+    for number, fields in (settings.get("added_tokens_decoder") or {}).items():
+        token = _added(fields, int(number))
+        if tokens.setdefault(token.id, token).content != token.content:
+            raise ValueError(f"tokenizer_config.json has another token {number}")
+    contents = {token.content for token in tokens.values()}
+    if len(contents) < len(tokens):
+        raise ValueError("a token was added twice")
+    for name in named(settings).values():
+        if name in parts.ids and name not in contents:
+            token = Added(parts.ids[name], name)
+            tokens.setdefault(token.id, token)
+    return parts._replace(added=[*tokens.values()])
+
+
+def check_ids(parts: Parts, n_vocab: int) -> None:
+    """See that each name has an id of its own, below n_vocab."""
+    names: dict[int, str] = {}
+    for name, i in [*parts.ids.items(), *((t.content, t.id) for t in parts.added)]:
+        if type(i) is not int or not 0 <= i < n_vocab:
+            size = f"n_vocab is {n_vocab}"
+            raise ValueError(f"token {_short(name)} has id {_short(i)}, {size}")
+        if names.setdefault(i, name) != name or parts.ids.get(name, i) != i:
+            raise ValueError(f"token {_short(name)} shares the id {i}, or has another")
+
+
+def named(settings: Json) -> dict[str, str]:
+    """The special tokens: {"eos_token": "</s>", …}, and those that have no name."""
+    given = {key: token for key, token in settings.items() if key.endswith("_token")}
+    for key in "additional_special_tokens", "extra_special_tokens":
+        more = settings.get(key)
+        tokens = more.values() if isinstance(more, dict) else more or []
+        given |= {f"{key} {n}": token for n, token in enumerate(tokens)}
+    texts = [t.get("content") if isinstance(t, dict) else t for t in given.values()]
+    return {k: t for k, t in zip(given, texts, strict=True) if isinstance(t, str)}
+
+
+def _added(found: Any, i: int | None = None) -> Added:
+    flags = dict.fromkeys(Added._fields[2:], BOTH)
+    token = _only("an added token", found, "id content __type", **flags)
+    i = token.get("id") if i is None else i
+    content = token.get("content")
+    if type(i) is not int or type(content) is not str or not content:
+        raise ValueError(f"{_short(found)} is no token")
+    return Added(i, content, **{flag: token[flag] for flag in flags if flag in token})
+
+
+def _pairs(merges: list[Any]) -> list[tuple[str, str]]:
+    """The merges, as "a b" or as ["a", "b"]."""
+    pairs = [merge.split(" ") if type(merge) is str else merge for merge in merges]
+    for number, pair in enumerate(pairs, start=1):
+        if type(pair) is not list or [type(part) for part in pair] != [str, str]:
+            raise ValueError(f"merge {number} is {_short(merges[number - 1])}")
+    return [(a, b) for a, b in pairs]
+
+
+def _steps(file: Json, name: str, several: str) -> list[Any]:
+    """The steps of a part of tokenizer.json: none, one, or a sequence."""
+    part = file.get(name)
+    if isinstance(part, dict) and part.get("type") == "Sequence":
+        part = _only(name, part, f"type {several}").get(several)
+    return part if isinstance(part, list) else [] if part is None else [part]
+
+
+def _only(what: str, part: Any, keys: str = "", **values: list[Any]) -> Json:
+    """A part of a file. Refused is one that is not of the types in `values`, or has keys
+    or values that are not known here."""
+    kinds = values.get("type", [None])
+    kind = part.get("type") if isinstance(part, dict) else part
+    if not isinstance(part, dict) or ("type" in values and kind not in kinds):
+        raise ValueError(
+            f"{what} is {_short(kind)}, expected {kinds[-1] or 'an object'}"
+        )
+    for key, value in part.items():
+        if key not in keys.split() and value not in values.get(key, []):
+            raise ValueError(f"{what} has {key} {_short(value)}, not known here")
+    return part
+
+
+def _short(value: object) -> str:
+    return reprlib.repr(value)
