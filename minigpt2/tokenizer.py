@@ -83,11 +83,14 @@ class Tokenizer:
     def from_file(
         cls, path: str | Path = RELEASED_VOCABULARY, n_vocab: int | None = None
     ) -> "Tokenizer":
-        """A tokenizer from a `vocab.bpe` or `merges.txt`, by default the released one.
+        """A tokenizer from a `vocab.bpe` or `merges.txt`, by default the released one; a
+        byte order mark, and line breaks of any kind, are no part of it.
 
         Raises OSError, or ValueError if the file is not a merge list.
         """
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        lines = (
+            Path(path).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        )
         return cls(lines[1:] if lines[0].startswith("#version") else lines, n_vocab)
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
