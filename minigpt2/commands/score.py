@@ -169,7 +169,8 @@ def main(argv: list[str] | None = None) -> None:
         parts = chain.from_iterable(encode(tokenizer, text) for _, text in texts)
         between = [before for before, _ in texts]
         report = Surprises(tokenizer, gpt2.config.n_vocab, args.top, between)
-        progress = Progress("scored", len(text.encode()), unit="kB", size=1e3)
+        n_bytes = sum(len(text.encode()) for _, text in texts)
+        progress = Progress("scored", n_bytes, unit="kB", size=1e3)
         for window, first in sliding_windows(parts, n_ctx, args.stride):
             scores = score(gpt2.params, gpt2.config, window[None], first)
             n_bytes = report.add(window, first, scores[0][0], scores[1][0])
