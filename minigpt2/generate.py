@@ -1,15 +1,15 @@
 """One token after another: the loop, the life of the cache, and text as it comes."""
 
 import math
-import operator
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
 from .model import Array, Cache, Config, Params, forward, unembed
-from .sampling import Sampling
+from .sampling import Sampling, check_type
 from .speed.lookup import Lookup
 from .speed.prefill import prefill
 from .tokenizer import Tokenizer
@@ -19,31 +19,34 @@ SAMPLES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Options:
-    """What to generate: `samples` texts, their tokens chosen as `sampling` says.
+    """What to generate: `num_samples` texts, their tokens chosen as `sampling` says.
 
     A text ends before one of `stops`, at a token of the tokenizer's `ends`, or after
     max_tokens tokens. Special tokens in the prompt are text, unless allow_special.
     With a seed, the i-th text is always the same. Raises ValueError for a value out of
-    range.
+    range, TypeError for one of another type.
     """
 
     sampling: Sampling
     max_tokens: int = 40
     seed: int | None = None
     stops: Sequence[str] = ()
-    samples: int = 1
+    num_samples: int = 1
     allow_special: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (
-            ("max-tokens", self.max_tokens, 0),
-            ("num-samples", self.samples, 1),
-            ("seed", self.seed, 0),
+            ("max_tokens", self.max_tokens, 0),
+            ("num_samples", self.num_samples, 1),
+            ("seed", 0 if self.seed is None else self.seed, 0),
         ):
-            if value is not None and operator.index(value) < least:
+            check_type(name, value, Integral)
+            if value < least:
                 raise ValueError(f"{name} is {value}, expected {least} or more")
-        if "" in self.stops:
-            raise ValueError("stop is empty, expected a text")
+        for stop in self.stops:
+            check_type("stop", stop, str)
+            if not stop:
+                raise ValueError("stop is empty, expected a text")
 
 
 def generate_tokens(
@@ -184,8 +187,8 @@ def generate_text(
         warnings.warn(f"the prompt has {len(tokens)} tokens, {read}", stacklevel=2)
         tokens = tokens[-config.n_ctx :]
     root = np.random.SeedSequence(options.seed)
-    for first in range(0, options.samples, SAMPLES_AT_ONCE):
-        seeds = root.spawn(min(SAMPLES_AT_ONCE, options.samples - first))
+    for first in range(0, options.num_samples, SAMPLES_AT_ONCE):
+        seeds = root.spawn(min(SAMPLES_AT_ONCE, options.num_samples - first))
         rngs = [np.random.default_rng(seed) for seed in seeds]
         streams = [TextStream(tokenizer, options.stops) for _ in rngs]
         model = params, config, tokens, options.sampling

@@ -1,6 +1,6 @@
 """A model and its tokenizer behind one face."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .files.checkpoint import read_model
 from .files.vocabulary import open_tokenizer
 from .generate import Options, generate_text
 from .model import Array, Cache, Config, Params, nest, unembed
-from .sampling import Sampling
+from .sampling import Sampling, check_type
 from .score import log_probabilities
 from .speed.prefill import prefill
 from .tokenizer import Tokenizer
@@ -20,7 +20,9 @@ class GPT2:
     """A model: its sizes, its parameters, and the tokenizer that goes with it.
 
     config  n_vocab, n_ctx, n_embd, n_head, n_layer
-    params  float32 arrays, nested as OpenAI names them: params["h"][0]["ln_1"]["g"]
+    params  float32 arrays, nested as OpenAI names them: params["h"][0]["ln_1"]["g"];
+            they are read-only where they are mapped from a file, and
+            gpt2.params = copy.deepcopy(gpt2.params) makes them writable
     """
 
     def __init__(
@@ -29,6 +31,10 @@ class GPT2:
         self.config = config
         self.params = params
         self._directory = directory
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in vars(self.config).items())
+        return f"<GPT2 {sizes}, from {self._directory or 'memory'}>"
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -77,12 +83,24 @@ class GPT2:
     ) -> Iterator[str]:
         """The text that follows the prompt, in pieces as they come.
 
-        The options are those of sampling.Sampling and generate.Options. How a prompt is
-        read that is empty, or longer than the context window: generate.generate_text. Raises ValueError
-        for an option out of range.
+        prompt       is the beginning of a text; an empty one lets the model begin; of one
+                     longer than the context window the end is read, with a warning
+        max_tokens   is how many tokens are written at most; they may exceed the window
+        temperature  divides the logits: 0 takes the likeliest token, 1 changes nothing
+        top_k        keeps the k likeliest tokens; None keeps all
+        top_p        then keeps the likeliest whose probabilities sum to at most p, but at
+                     least one; None keeps all
+        seed         makes the text the same each time; None makes it another each time
+        stop         is a text, or several: before the first of them the text ends
+        allow_special  reads special tokens in the prompt, such as `<|endoftext|>`, as tokens
+
+        Raises ValueError for an option out of range, TypeError for one of another type.
         """
+        check_type("prompt", prompt, str)
         sampling = Sampling(temperature, top_k, top_p)
-        stops = [stop] if isinstance(stop, str) else stop
+        if not isinstance(stop, Iterable):
+            raise TypeError(f"stop is {stop!r}, expected a str, or several")
+        stops = [stop] if isinstance(stop, str) else list(stop)
         options = Options(
             sampling, max_tokens, seed, stops, allow_special=allow_special
         )
@@ -91,6 +109,7 @@ class GPT2:
 
     def score(self, text: str) -> Array:
         """The natural-log probability of each token after the first: float64 (T - 1,)."""
+        check_type("text", text, str)
         return log_probabilities(self.params, self.config, self.tokenizer.encode(text))
 
 

@@ -1,8 +1,8 @@
 """Logits → one token: temperature, top-k and top-p, as OpenAI's samples were drawn."""
 
 import math
-import operator
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -22,7 +22,8 @@ class Sampling:
     top-p, also keep the token with which the sum passes p.)
 
     Raises ValueError for a temperature below 0, top_k below 1 or top_p outside (0, 1],
-    and its methods FloatingPointError for logits that are not finite.
+    TypeError for what is no such number, and its methods FloatingPointError for logits
+    that are not finite.
     """
 
     temperature: float = 1.0
@@ -30,14 +31,20 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
+        check_type("temperature", self.temperature, Real)
         if not 0 <= self.temperature < math.inf:
             raise ValueError(
                 f"temperature is {self.temperature}, expected 0 or more, finite"
             )
-        if self.top_k is not None and operator.index(self.top_k) < 1:
-            raise ValueError(f"top-k is {self.top_k}, expected 1 or more")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"top-p is {self.top_p}, expected above 0 and at most 1")
+        if self.top_k is not None:
+            check_type("top_k", self.top_k, Integral)
+            if self.top_k < 1:
+                raise ValueError(f"top_k is {self.top_k}, expected 1 or more")
+        if self.top_p is not None:
+            check_type("top_p", self.top_p, Real)
+            if not 0 < self.top_p <= 1:
+                expected = "expected above 0 and at most 1"
+                raise ValueError(f"top_p is {self.top_p}, {expected}")
 
     def probabilities(self, logits: Array) -> tuple[Array, Array]:
         """float32 (V,) → the n tokens kept, int (n,), and their float64 probabilities."""
@@ -66,3 +73,10 @@ class Sampling:
         tokens, p = self.probabilities(logits)
         i = int(np.searchsorted(np.cumsum(p), rng.random(), side="right"))
         return int(tokens[min(i, len(tokens) - 1)])
+
+
+def check_type(name: str, value: object, kind: type) -> None:
+    """Raise TypeError, with the argument's name, if it is not of this kind."""
+    if not isinstance(value, kind):
+        kinds: dict[type, str] = {Integral: "an int", Real: "a number", str: "a str"}
+        raise TypeError(f"{name} is {value!r:.80}, expected {kinds[kind]}")

@@ -88,7 +88,8 @@ class Tokenizer:
     def from_file(
         cls, path: str | Path = RELEASED_VOCABULARY, n_vocab: int | None = None
     ) -> "Tokenizer":
-        """A tokenizer from a `vocab.bpe` or `merges.txt`, by default the released one.
+        """A tokenizer from a `vocab.bpe` or `merges.txt`, by default the released one; a
+        byte order mark, and line breaks of any kind, are no part of it.
 
         Raises OSError, or ValueError if the file is not a merge list.
         """

@@ -96,7 +96,7 @@ def test_a_message_is_one_line_whatever_a_file_says(tmp_path):
 
 
 def test_long_prompt_gives_a_notice():
-    status, out, err = run(*SHORT, stdin=b"and then " * 300)
+    status, out, err = run(*SHORT, stdin=b" and then" * 300)
     assert (status, err.count("\n")) == (0, 1)
     assert "reads its last 256" in err
     assert out.strip()
@@ -145,7 +145,7 @@ def test_prompts_that_are_not_utf8():
     )
     assert run(*SHORT, stdin=b"caf\xe9")[0::2] == (
         2,
-        "minigpt2: standard input is not valid UTF-8 (byte 3)\n",
+        "minigpt2: standard input: not valid UTF-8 (byte 3)\n",
     )
 
 
@@ -235,6 +235,70 @@ def test_without_prompt_a_terminal_is_asked(tiny):
     texts = ["".join(tiny.generate(p, 8, 0)) for p in (PROMPT, "The king")]
     assert out.decode() == "".join(f"{text}\n" for text in texts)
     assert (process.returncode, err.decode()) == (0, "> > > \n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_ctrl_c_ends_the_text_and_a_line_that_is_no_text_is_asked_again(tiny):
+    master, terminal = os.openpty()
+    process = start(
+        *(*TINY, "--max-tokens=400", "--greedy"),
+        stdin=terminal,
+        preexec_fn=os.setsid,
+    )
+    os.close(terminal)
+    os.write(master, b"caf\xe9\nThe end \nThe end \nThe king\n")
+    come = process.stdout.read(20)
+    process.send_signal(signal.SIGINT)
+    os.write(master, b"\x04")
+    out, err = process.communicate(timeout=60)
+    os.close(master)
+    assert process.returncode == 0
+    whole = ["".join(tiny.generate(p, 400, 0)) for p in ("The end ", "The king")]
+    first, _, rest = (come + out).decode().partition("\n" + whole[0])
+    assert whole[0].startswith(first) and len(first) < len(whole[0])
+    assert rest == f"\n{whole[1]}\n"
+    refused, hint = err.decode().removesuffix("> \n").split("> ")[1:3]
+    assert refused == "minigpt2: the prompt: not valid UTF-8 (byte 3)\n"
+    assert "ends in a space" in hint and err.count(b"ends in a space") == 1
+
+
+def test_a_prompt_that_ends_in_a_space_is_mentioned():
+    out = run("The king ", *SHORT, "--greedy")
+    assert (out[0], out[2].count("\n")) == (0, 1)
+    assert "the prompt ends in a space" in out[2]
+    assert run("The king", *SHORT)[2] == ""
+
+
+def test_texts_that_are_equal_are_written_once():
+    expected = run(PROMPT, *SHORT, "--greedy")
+    for greedy in "--greedy", "--temperature=0":
+        status, out, err = run(PROMPT, *SHORT, greedy, "--num-samples=3")
+        assert (status, out) == expected[:2]
+        assert err == "minigpt2: without chance all texts are equal: one is written\n"
+
+
+def test_a_stop_that_looks_like_a_line_break_is_mentioned():
+    status, out, err = run(PROMPT, *SHORT, "--greedy", "--stop", r"\n")
+    assert (status, out) == run(PROMPT, *SHORT, "--greedy")[:2]
+    assert err == (
+        r"minigpt2: --stop '\n' is no line break: that is --stop $'\n' in bash and zsh"
+        "\n"
+    )
+    assert run(PROMPT, *SHORT, "--stop=\n")[2] == ""
+
+
+def test_a_prompt_that_begins_with_a_dash(tiny):
+    expected = "".join(tiny.generate("-Well", 8, 0)) + "\n"
+    assert run(*SHORT, "--greedy", "--", "-Well") == (0, expected, "")
+
+
+@pytest.mark.parametrize("prompt", ["The king’s\nson", "\ufeffThe king’s\r\nson\r"])
+def test_bytes_of_standard_input_become_a_text(tiny, prompt):
+    expected = "".join(tiny.generate("The king’s\nson", 8, 0)) + "\n"
+    assert run(*SHORT, "--greedy", stdin=prompt.encode()) == (0, expected, "")
+    status, out, err = run(*SHORT, stdin=prompt.encode("utf-16"))
+    assert (status, out) == (2, "")
+    assert err == "minigpt2: standard input: this is UTF-16: save it as UTF-8\n"
 
 
 def test_the_public_face():

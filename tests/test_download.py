@@ -154,6 +154,17 @@ def test_the_command_prints_the_directory(server, tmp_path, installed):
     assert not server.asked
 
 
+@posix
+def test_a_download_goes_on_when_nobody_reads_what_it_says(server, tmp_path, installed):
+    weights = tmp_path / "weights"
+    arguments = (server.model, "--weights", weights, "--url", server.url)
+    with start(installed, *arguments) as process:
+        process.stderr.close()
+        assert process.stdout.read().decode() == f"{weights / server.folder}\n"
+    assert process.returncode == 0
+    assert is_whole(server, weights)
+
+
 def test_a_download_writes_nowhere_else(server, tmp_path, installed):
     weights = tmp_path / "weights"
     program = "-c", AUDIT, os.path.realpath(weights), "minigpt2.download"

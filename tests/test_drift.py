@@ -125,7 +125,7 @@ def test_the_tables_and_the_picture(tmp_path):
         ("--prompts=/there/is/nothing", "/there/is/nothing"),
         ("--samples=0", "samples is 0, expected 1 or more"),
         ("--tokens=0", "tokens is 0, expected 1 or more"),
-        ("--top-k=-1", "top-k is -1"),
+        ("--top-k=-1", "top_k is -1"),
     ],
 )
 def test_mistakes_get_one_line(argument, line):

@@ -1,11 +1,16 @@
 """Text goes on and on: greedy, sampled, in batches, past the window, up to a stop."""
 
+import copy
+import inspect
+import re
 import warnings
 
 import numpy as np
 import pytest
 import textbook
+from helpers import SMALL
 
+import minigpt2
 from minigpt2.generate import Options, TextStream, generate_text, generate_tokens
 from minigpt2.sampling import Sampling
 
@@ -21,7 +26,7 @@ def tokens_of(gpt2, prompt, n, sampling, seeds=(None,)):
 
 def texts_of(gpt2, prompt, **options):
     options = Options(Sampling(top_k=40), **options)
-    texts = [""] * options.samples
+    texts = [""] * options.num_samples
     model = gpt2.params, gpt2.config, gpt2.tokenizer
     for i, text in generate_text(*model, prompt, options):
         texts[i] += text
@@ -63,9 +68,9 @@ def test_a_seed_makes_the_text_reproducible(tiny):
 
 def test_samples_of_a_batch_are_those_of_single_runs(tiny):
     """The i-th sample does not depend on how many there are."""
-    three = texts_of(tiny, PROMPT, seed=1, samples=3, max_tokens=20)
+    three = texts_of(tiny, PROMPT, seed=1, num_samples=3, max_tokens=20)
     assert len(set(three)) == 3
-    assert texts_of(tiny, PROMPT, seed=1, samples=2, max_tokens=20) == three[:2]
+    assert texts_of(tiny, PROMPT, seed=1, num_samples=2, max_tokens=20) == three[:2]
     assert "".join(tiny.generate(PROMPT, seed=1, max_tokens=20)) == three[0]
 
 
@@ -184,16 +189,70 @@ def test_stop_texts_over_any_pieces(tiny, text, stops, expected):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_tokens": -1}, "max-tokens is -1"),
+        ({"max_tokens": -1}, "max_tokens is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"stop": [""]}, "stop is empty"),
         ({"stop": ""}, "stop is empty"),
         ({"temperature": -1.0}, "temperature is -1.0"),
-        ({"top_k": 0}, "top-k is 0"),
-        ({"top_p": 2.0}, "top-p is 2.0"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_p": 2.0}, "top_p is 2.0"),
     ],
     ids=str,
 )
 def test_options_out_of_range_are_refused_at_once(tiny, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         tiny.generate(PROMPT, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": [1, 2]}, r"prompt is \[1, 2\], expected a str"),
+        ({"prompt": b"bytes"}, "prompt is b'bytes', expected a str"),
+        ({"max_tokens": 4.0}, "max_tokens is 4.0, expected an int"),
+        ({"max_tokens": None}, "max_tokens is None, expected an int"),
+        ({"temperature": "hot"}, "temperature is 'hot', expected a number"),
+        ({"temperature": None}, "temperature is None, expected a number"),
+        ({"top_k": 40.0}, "top_k is 40.0, expected an int"),
+        ({"top_p": "0.9"}, "top_p is '0.9', expected a number"),
+        ({"seed": 1.5}, "seed is 1.5, expected an int"),
+        ({"stop": None}, "stop is None, expected a str"),
+        ({"stop": 5}, "stop is 5, expected a str"),
+        ({"stop": [".", None]}, "stop is None, expected a str"),
+    ],
+    ids=str,
+)
+def test_options_of_another_type_are_refused_by_name(tiny, options, message):
+    with pytest.raises(TypeError, match=f"^{message}"):
+        tiny.generate(**{"prompt": PROMPT} | options)
+
+
+def test_numbers_of_numpy_are_numbers(tiny):
+    plain = {"temperature": 0.5, "top_k": 9, "top_p": 0.5, "seed": 3, "max_tokens": 5}
+    theirs = {name: np.array(value)[()] for name, value in plain.items()}
+    expected = "".join(tiny.generate(PROMPT, **plain))
+    assert "".join(tiny.generate(PROMPT, **theirs, stop=iter(["#"]))) == expected
+
+
+def test_help_explains_every_option():
+    explained = minigpt2.GPT2.generate.__doc__
+    for name in inspect.signature(minigpt2.GPT2.generate).parameters:
+        assert name == "self" or re.search(f"\n        {name}  ", explained), name
+
+
+def test_a_model_tells_its_sizes_and_where_it_came_from(small):
+    sizes = "n_vocab=1000, n_ctx=40, n_embd=24, n_head=3, n_layer=4"
+    assert repr(small) == f"<GPT2 {sizes}, from {SMALL}>"
+    assert repr(minigpt2.GPT2(small.config, small.params)).endswith("from memory>")
+
+
+def test_a_copy_of_the_parameters_can_be_written(small):
+    gpt2 = minigpt2.GPT2(small.config, small.params)
+    before = gpt2.logits([1, 2])
+    with pytest.raises(ValueError, match="read-only"):
+        gpt2.params["wpe"][0] = 0
+    assert "gpt2.params = copy.deepcopy(gpt2.params)" in minigpt2.GPT2.__doc__
+    gpt2.params = copy.deepcopy(gpt2.params)
+    gpt2.params["wpe"][0] = 0
+    assert (gpt2.logits([1, 2]) != before).any()
+    assert (small.logits([1, 2]) == before).all()

@@ -1,11 +1,13 @@
 """Log-probabilities are those of the logits, each token in the window said."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from helpers import log_softmax, run
 
+from minigpt2.commands.score import Surprises, print_summary
 from minigpt2.score import log_probabilities, score, sliding_windows
 
 EXCERPT = (
@@ -149,6 +151,55 @@ def test_the_most_surprising_places(tiny):
     line = f"line {place['line']}: {place['before']}[ En]{place['after']} → ["
     assert line in out
     assert len(out.splitlines()) == 7
+
+
+def test_texts_of_a_file_are_scored_as_texts(tiny):
+    """Each after `<|endoftext|>`, which is foreseen too; places are those in the file."""
+    eot, encode = tiny.tokenizer.eot, tiny.tokenizer.encode
+    one, two = "Once upon a time\nthere was\n", " a king. Qzx\n" * 40
+    text = f"\n<|endoftext|>\n{one}  <|endoftext|>  \n\n<|endoftext|>\n{two}"
+    ids = [eot, *encode(one), eot, *encode(two)]
+    scores = log_probabilities(tiny.params, tiny.config, ids)
+    out = command("--model=tiny", "--json", "--top=999", text=text.encode())[1]
+    found = json.loads(out)
+    assert found["tokens"] == len(scores) == len(found["most_surprising"])
+    assert found["bytes"] == len(one + two)
+    assert found["log_probability"] == pytest.approx(scores.sum())
+    bits = found["bits_per_byte"] * len(one + two)
+    assert bits == pytest.approx(-scores.sum() / np.log(2))
+    for place in found["most_surprising"]:
+        assert place["line"] == text[: place["byte"]].count("\n") + 1
+        shown = place["text"].replace("\\n", "\n")
+        if shown == "<|endoftext|>":
+            assert place["byte"] == text.index("  <|")
+        else:
+            assert text[place["byte"] :].startswith(shown)
+
+
+def test_a_file_with_a_mark_and_other_line_breaks_is_the_same_text(tmp_path):
+    text = "Once upon a time\nthere was\na king.\n"
+    expected = command("--model=tiny", text=text.encode())
+    other = tmp_path / "text"
+    other.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert command(str(other), "--model=tiny") == expected
+
+
+def test_json_is_json_and_nothing_else(tiny):
+    """On a terminal, too, and of a model that is wrong beyond all numbers."""
+    if os.name == "posix":
+        master, terminal = os.openpty()
+        text = b"the king and his daughter " * 400
+        options = {"module": "minigpt2.score", "stdin": text, "stderr": terminal}
+        status, out, _ = run("--model=tiny", "--json", **options)
+        os.write(terminal, b"!")
+        assert (status, os.read(master, 99)) == (0, b"!")
+        assert json.loads(out)["bytes"] == len(text)
+        os.close(master), os.close(terminal)
+    worst = Surprises(tiny.tokenizer, 4096, 1, [""])
+    worst.add(np.array([tiny.tokenizer.eot, 5]), 1, np.array([-1e4]), np.array([6]))
+    summary = json.dumps(worst.summary(), allow_nan=False)
+    assert json.loads(summary)["perplexity"] is None
+    print_summary(worst.summary())
 
 
 def test_parts_of_characters_and_controls_are_escaped(tiny):

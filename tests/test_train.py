@@ -252,6 +252,10 @@ BAD = """
 --data nothing --out o                          | no .txt file
 --data empty.txt --out o                        | no text
 --data latin.txt --out o                        | latin.txt: not valid UTF-8 (byte 3)
+--data utf16.txt --out o              | utf16.txt: this is UTF-16: save it as UTF-8
+--data {text} --out tiny              | --out tiny is a model's name: choose another
+--data {text} --out ./117M            | --out 117M is a model's name
+--data {text} --out GPT2-XL           | --out GPT2-XL is a model's name
 --data short.txt --out o              | tokens, but a context and one to predict are 257
 --data {text} --out o --n-embd 50 --n-head 6    | n_embd 50
 --data {text} --out o --n-vocab 100             | at least 257
@@ -281,6 +285,7 @@ def test_bad_input_is_one_line_and_status_2(
     (tmp_path / "empty.txt").write_text(" \n")
     (tmp_path / "short.txt").write_text("Once upon a time.")
     (tmp_path / "latin.txt").write_bytes(b"Caf\xe9")
+    (tmp_path / "utf16.txt").write_text("Once", encoding="utf-16")
     for case, data in (
         ("damaged", b"\x05" * 99),
         ("cut", (uninterrupted / training.STATE).read_bytes()[:-100]),
@@ -399,9 +404,53 @@ def test_texts_begin_with_end_of_text(tmp_path):
     (tmp_path / "b.txt").write_text("three")
     (tmp_path / "c.md").write_text("not this")
     tokenizer = Tokenizer.from_file(RELEASED_VOCABULARY, 300)
-    tokens = corpus.read_tokens([tmp_path], tokenizer).tolist()
-    one, three = tokenizer.encode("one\r\ntwo ’"), tokenizer.encode("three")
+    files = corpus.find_files([tmp_path], tmp_path / "out")
+    tokens = corpus.read_tokens(files, tokenizer).tolist()
+    one, three = tokenizer.encode("one\ntwo ’"), tokenizer.encode("three")
     assert tokens == [299, *one, 299, *three]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a pipe")
+def test_a_run_goes_on_when_nobody_reads_what_it_says(text, uninterrupted, tmp_path):
+    with begin(text, tmp_path / "o", "--valid-every=10") as process:
+        process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0
+    same(tmp_path / "o", uninterrupted)
+
+
+def test_too_little_text_to_validate_on_is_said_at_the_start(text, tmp_path, capsys):
+    (tmp_path / "valid.txt").write_text("Once upon")
+    options = ["--steps=1", "--out", tmp_path / "o", *OPTIONS]
+    assert call("--data", text, "--valid", tmp_path / "valid.txt", *options) == 0
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert "parameters" in first
+    assert second.endswith(
+        "tokens are too few to validate on: give more text, or --valid with at least 16"
+    )
+
+
+def test_a_run_that_is_to_be_longer_is_told_how(text, uninterrupted, tmp_path, capsys):
+    options = ["--data", text, "--out", uninterrupted, "--resume"]
+    assert call(*options, f"--steps={STEPS + 1}") == 2
+    way = f"--init {uninterrupted} --out longer"
+    assert f"cannot go on with another: for more, {way}\n" in capsys.readouterr().err
+    assert call(*options, "--lr=1") == 2
+    assert "--init" not in capsys.readouterr().err
+    way = way.replace("longer", str(tmp_path / "longer"))
+    assert call("--data", text, *way.split(), "--steps=1", "--batch-size=4") == 0
+
+
+def test_the_prompt_of_samples_is_utf8_in_any_locale(text, tmp_path):
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    options = ["--prompt=“Où?”", "--sample-every=1", "--steps=1"]
+    status, _, errors = finish(begin(text, tmp_path / "o", *options, env=env))
+    assert status == 0 and "\n  | “Où?”" in errors, errors
+
+
+def test_what_is_written_says_that_decoding_changes_no_spaces(uninterrupted):
+    written = json.loads((uninterrupted / "tokenizer_config.json").read_text())
+    assert written["clean_up_tokenization_spaces"] is False
 
 
 def test_bits_per_byte_are_those_of_a_uniform_model(tmp_path):

@@ -6,14 +6,17 @@ import io
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from ..files.locate import EMBEDDED, RELEASED, find
 from ..files.progress import notice
+from ..files.text import as_text
 
 DEFAULT_MODEL = RELEASED[0]
 
@@ -22,7 +25,11 @@ class Parser(argparse.ArgumentParser):
     """Reads the command line; a mistake in it is told in one line."""
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message} (see {self.prog} --help)")
+        hint = f"see {self.prog} --help"
+        dash = message.startswith("unrecognized arguments: -")
+        if dash and self._get_positional_actions():
+            hint += "; put -- before a text that begins with a dash"
+        fail(f"{message} ({hint})")
 
 
 @contextmanager
@@ -82,6 +89,19 @@ def fail(problem: object) -> NoReturn:
     _leave(2)
 
 
+def stop_on_signal() -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM; the second one interrupts as usual."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, on_signal)
+    return stop
+
+
 def utf8(argument: str) -> str:
     """The type of a text on the command line, whatever the locale says it is."""
     try:
@@ -90,15 +110,20 @@ def utf8(argument: str) -> str:
         raise argparse.ArgumentTypeError("not valid UTF-8") from None
 
 
+def path(argument: str) -> Path:
+    """The type of a path on the command line: in --out=~/mine no shell expands the ~."""
+    return Path(os.path.expanduser(argument))
+
+
 def read_text(argument: str | None) -> str:
-    """The text given on the command line, or else (None or "-") standard input, which
-    must be valid UTF-8."""
+    """The text given on the command line, or else (None or "-") standard input, read as
+    files.text.as_text reads it."""
     if argument not in (None, "-"):
         return argument
     try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        fail(f"standard input is not valid UTF-8 (byte {error.start})")
+        return as_text(sys.stdin.buffer.read(), "standard input")
+    except ValueError as error:
+        fail(error)
 
 
 def choose_model(model: str | None, weights: str | None) -> str:

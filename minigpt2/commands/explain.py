@@ -6,7 +6,7 @@ from .. import load
 from ..files.checkpoint import CheckpointError
 from ..files.save import replace
 from ..page.explain import explain, page
-from .console import Parser, choose_model, fail, read_text, utf8
+from .console import Parser, choose_model, fail, path, read_text, utf8
 
 DEFAULT_PAGE = "explain.html"
 
@@ -23,19 +23,20 @@ def main(argv: list[str] | None = None) -> None:
         "--out",
         metavar="FILE",
         default=DEFAULT_PAGE,
+        type=path,
         help=f"default {DEFAULT_PAGE}",
     )
     add("--model", help="as for minigpt2 (default 124M)")
     add("--weights", metavar="DIR", help="where models live (default: see the README)")
     args = parser.parse_args(argv)
-    out = Path(args.out)
+    out = args.out
     if out.is_dir():
         fail(f"{out} is a directory")
     if not out.parent.is_dir():
         fail(f"there is no directory {out.parent}")
     prompt = read_text(args.prompt)
     if args.prompt in (None, "-"):
-        prompt = prompt.removesuffix("\n").removesuffix("\r")
+        prompt = prompt.removesuffix("\n")
     try:
         name = choose_model(args.model, args.weights)
         data = explain(load(name, args.weights), prompt) | {"model": Path(name).name}

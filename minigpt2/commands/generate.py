@@ -4,11 +4,13 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..files.locate import EMBEDDED, RELEASED
-from ..files.progress import notice
+from ..files.progress import notice, say
+from ..files.text import as_text
 from .console import (
     DEFAULT_MODEL,
     Parser,
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from ..gpt2 import GPT2
 
 # The other rooms are imported where they are used: --help does not wait for NumPy.
+
+NO_BREAK = "is no line break: that is --stop $'\\n' in bash and zsh"
+SPACE = "the prompt ends in a space, which makes the text worse: see the README"
+EQUAL = "without chance all texts are equal: one is written"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -60,18 +66,24 @@ def prompts(argument: str | None) -> Iterable[str]:
     if argument not in (None, "-"):
         return [read_text(argument)]
     if argument == "-" or not sys.stdin.isatty():
-        return [read_text(None).removesuffix("\n").removesuffix("\r")]
+        return [read_text(None).removesuffix("\n")]
     return ask()
 
 
 def ask() -> Iterator[str]:
+    """What is typed, line by line; one that is not UTF-8 has to be typed again."""
     while True:
-        print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        say("> ", end="")
+        line = sys.stdin.buffer.readline()
         if not line:
-            print(file=sys.stderr)
+            say("")
             return
-        yield line.removesuffix("\n")
+        try:
+            prompt = as_text(line, "the prompt").removesuffix("\n")
+        except ValueError as error:
+            notice(error)
+        else:
+            yield prompt
 
 
 def write(gpt2: "GPT2", prompt: str, options: "Options") -> str:
@@ -85,7 +97,7 @@ def write(gpt2: "GPT2", prompt: str, options: "Options") -> str:
             print("<|endoftext|>\n" + texts.pop(i, "") if i else "")
 
     written = count = 0
-    together = min(SAMPLES_AT_ONCE, options.samples)
+    together = min(SAMPLES_AT_ONCE, options.num_samples)
     start = first = step = last = time.perf_counter()
     model = gpt2.params, gpt2.config, gpt2.tokenizer
     for i, text in generate_text(*model, prompt, options):
@@ -101,7 +113,7 @@ def write(gpt2: "GPT2", prompt: str, options: "Options") -> str:
             print(text, end="", flush=True)
         else:
             texts[i] = texts.get(i, "") + text
-    end(range(written, options.samples))
+    end(range(written, options.num_samples))
     if count <= together:
         return f"{count} tokens in {last - start:.3f} s"
     speed = (count - together) / (last - step)
@@ -124,16 +136,35 @@ def main(argv: list[str] | None = None) -> None:
             sampling=Sampling(temperature, args.top_k, args.top_p),
             seed=args.seed,
             stops=args.stop,
-            samples=args.num_samples,
+            num_samples=args.num_samples,
             allow_special=args.special,
         )
+    except ValueError as error:  # it begins with the name of an option
+        fail(f"--{error}".replace("_", "-"))
+    for stop in args.stop:
+        if "\\n" in stop:
+            notice(f"--stop '{stop}' {NO_BREAK}")
+    if temperature == 0 and options.num_samples > 1:
+        notice(EQUAL)
+        options = replace(options, num_samples=1)
+    try:
         texts = prompts(args.prompt)
+        asked, hint = isinstance(texts, Iterator), SPACE
         model = choose_model(args.model, args.weights)
         start = time.perf_counter()
         gpt2 = load(model, args.weights)
         load_time = time.perf_counter() - start
         for prompt in texts:
-            speed = write(gpt2, prompt, options)
+            if hint and prompt.endswith(" "):
+                notice(hint)
+                hint = ""  # once is enough
+            try:
+                speed = write(gpt2, prompt, options)
+            except KeyboardInterrupt:
+                if not asked:
+                    raise
+                print()  # it ends this text, and the next prompt is asked for
+                continue
             if args.stats:
                 notice(f"loaded in {load_time:.3f} s, {speed}")
     except (CheckpointError, FloatingPointError, ValueError) as error:

@@ -2,10 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ import numpy as np
 from .. import load
 from ..files.checkpoint import CheckpointError
 from ..files.progress import Progress
-from ..files.text import read_file
+from ..files.text import read_file, split_texts
 from ..model import Array
 from ..score import score, sliding_windows
 from ..tokenizer import Tokenizer
-from .console import DEFAULT_MODEL, Parser, choose_model, fail, read_text
+from .console import DEFAULT_MODEL, Parser, choose_model, fail, path, read_text
 
 BEFORE, AFTER = 16, 8  # tokens shown around a surprising one
 TEXT_AT_ONCE = 1 << 16  # characters
@@ -37,14 +36,23 @@ class Place:
 
 
 class Surprises:
-    """The sums over a text, window by window, and its `top` most surprising places."""
+    """The sums over the texts of a file, window by window, and the `top` most surprising
+    places: `<|endoftext|>`, which ends a text, is foreseen too, but is no text.
 
-    def __init__(self, tokenizer: Tokenizer, n_vocab: int, top: int) -> None:
-        self.tokenizer, self.top = tokenizer, top
+    `between` is what the file has there, before the first text, before the second …
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, n_vocab: int, top: int, between: list[str]
+    ) -> None:
+        self.tokenizer, self.top, self.between = tokenizer, top, iter(between)
         raw = [*tokenizer.vocab, *[b""] * (n_vocab - len(tokenizer.vocab))]
         self.lengths = np.array([len(token) for token in raw])  # (V,)
         self.breaks = np.array([token.count(b"\n") for token in raw])  # (V,)
-        self.tokens, self.bytes, self.line, self.log_p = 0, 0, 1, 0.0
+        self.lengths[tokenizer.eot] = 0
+        first = next(self.between)
+        self.at, self.line = len(first.encode()), 1 + first.count("\n")
+        self.tokens, self.bytes, self.log_p = 0, 0, 0.0
         self.places: list[Place] = []
 
     def add(self, window: Array, first: int, log_p: Array, likeliest: Array) -> int:
@@ -53,13 +61,17 @@ class Surprises:
         new = window[first:]
         for place in self.places:  # those at the end of the last window lack an `after`
             place.after = np.append(place.after, new[: AFTER - len(place.after)])
-        bytes_to = np.cumsum(self.lengths[new])
-        breaks_to = np.cumsum(self.breaks[new])
+        lengths, breaks = self.lengths[new], self.breaks[new]
+        n_bytes = int(lengths.sum())
+        for i in np.flatnonzero(new == self.tokenizer.eot):
+            text = next(self.between, "")
+            lengths[i], breaks[i] = len(text.encode()), text.count("\n")
+        bytes_to, breaks_to = np.cumsum(lengths), np.cumsum(breaks)
         for i in np.argsort(log_p, kind="stable")[: self.top]:
             place = Place(
                 bits=-float(log_p[i]) / math.log(2),
-                line=int(self.line + breaks_to[i] - self.breaks[new[i]]),
-                byte=int(self.bytes + bytes_to[i] - self.lengths[new[i]]),
+                line=int(self.line + breaks_to[i] - breaks[i]),
+                byte=int(self.at + bytes_to[i] - lengths[i]),
                 before=window[max(0, first + i - BEFORE) : first + i],
                 token=int(new[i]),
                 after=new[i + 1 : i + 1 + AFTER],
@@ -69,18 +81,21 @@ class Surprises:
         self.places.sort(key=lambda place: (-place.bits, place.byte))
         del self.places[self.top :]
         self.tokens += len(new)
-        self.bytes += int(bytes_to[-1])
+        self.bytes += n_bytes
+        self.at += int(bytes_to[-1])
         self.line += int(breaks_to[-1])
         self.log_p += float(log_p.sum())
-        return int(bytes_to[-1])
+        return n_bytes
 
     def summary(self) -> dict[str, Any]:
         """The figures, for JSON; log-probabilities are natural."""
+        with np.errstate(over="ignore"):
+            perplexity = float(np.exp(-self.log_p / self.tokens))
         return {
             "tokens": self.tokens,
             "bytes": self.bytes,
             "log_probability": self.log_p,
-            "perplexity": float(np.exp(-self.log_p / self.tokens)),
+            "perplexity": perplexity if math.isfinite(perplexity) else None,
             "bits_per_byte": -self.log_p / math.log(2) / self.bytes,
             "most_surprising": [
                 {
@@ -99,16 +114,23 @@ class Surprises:
     def text(self, tokens: Iterable[int]) -> str:
         """Tokens as one line: what cannot be printed is escaped, such as \\n, or \\xe2
         where a token is a part of a character."""
-        kept = [int(i) for i in tokens if i != self.tokenizer.eot]
-        raw = self.tokenizer.decode_bytes(kept).decode("utf-8", "backslashreplace")
+        raw = self.tokenizer.decode_bytes(tokens).decode("utf-8", "backslashreplace")
         escaped = (c.encode("unicode_escape").decode() for c in raw)
         return "".join(
             c if c.isprintable() else e for c, e in zip(raw, escaped, strict=True)
         )
 
 
+def encode(tokenizer: Tokenizer, begin: list[int], text: str) -> Iterator[list[int]]:
+    """The ids of a text, in parts, after those that it begins with."""
+    yield begin
+    blocks = (text[i : i + TEXT_AT_ONCE] for i in range(0, len(text), TEXT_AT_ONCE))
+    yield from tokenizer.encode_parts(blocks)
+
+
 def print_summary(summary: dict[str, Any]) -> None:
-    print(f"{summary['tokens']} tokens, perplexity {summary['perplexity']:.2f}")
+    perplexity = summary["perplexity"] or math.inf
+    print(f"{summary['tokens']} tokens, perplexity {perplexity:.2f}")
     print(f"{summary['bytes']} bytes, {summary['bits_per_byte']:.4f} bits per byte")
     if summary["most_surprising"]:
         print("\nThe most surprising tokens, and after → the likeliest in their place:")
@@ -138,20 +160,25 @@ def main(argv: list[str] | None = None) -> None:
         if args.file in (None, "-"):
             text = read_text(None)
         else:
-            text = read_file(Path(args.file))
-        if not text:
+            text = read_file(path(args.file))
+        texts = list(split_texts(text))
+        if not texts:
             fail("the text is empty")
         gpt2 = load(choose_model(args.model, args.weights), args.weights)
         tokenizer, n_ctx = gpt2.tokenizer, gpt2.config.n_ctx
-        blocks = (text[i : i + TEXT_AT_ONCE] for i in range(0, len(text), TEXT_AT_ONCE))
-        # a text begins where another has ended
-        begin = [] if tokenizer.eot is None else [[tokenizer.eot]]
-        parts = chain(begin, tokenizer.encode_parts(blocks))
-        report = Surprises(tokenizer, gpt2.config.n_vocab, args.top)
-        progress = Progress("scored", len(text.encode()), unit="kB", size=1e3)
+        # the first token of a text that nothing comes before is given, not scored
+        alone = len(texts) == 1 and tokenizer.eot is None
+        begin = [] if alone else tokenizer.beginning()
+        parts = chain.from_iterable(encode(tokenizer, begin, text) for _, text in texts)
+        between = [before for before, _ in texts]
+        report = Surprises(tokenizer, gpt2.config.n_vocab, args.top, between)
+        n_bytes = sum(len(text.encode()) for _, text in texts)
+        progress = Progress("scored", n_bytes, unit="kB", size=1e3)
         for window, first in sliding_windows(parts, n_ctx, args.stride):
             scores = score(gpt2.params, gpt2.config, window[None], first)
-            progress.add(report.add(window, first, scores[0][0], scores[1][0]))
+            n_bytes = report.add(window, first, scores[0][0], scores[1][0])
+            if not args.json:  # for a program: nothing but the figures
+                progress.add(n_bytes)
         if progress.shown:
             progress.close()
         if not report.tokens:

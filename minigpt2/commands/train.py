@@ -9,21 +9,17 @@ in learning/optimizer.py.
 import argparse
 import math
 import os
-import signal
-import sys
-import threading
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..files import locate, save
 from ..files.checkpoint import CheckpointError, read_model
-from ..files.progress import notice
+from ..files.progress import notice, say
 from ..files.vocabulary import open_tokenizer
 from ..generate import Options, generate_text
-from ..learning.corpus import read_tokens
+from ..learning.corpus import read_data
 from ..learning.optimizer import initialise
 from ..learning.training import STATE, LiveLine, Training, read_state
 from ..model import Array, Config
@@ -31,7 +27,7 @@ from ..sampling import Sampling
 from ..speed.memory import keep_memory
 from ..speed.product import one_blas_thread
 from ..tokenizer import Tokenizer
-from .console import Parser, fail
+from .console import Parser, fail, path, stop_on_signal, utf8
 
 MODEL_FILES = (STATE, "model.safetensors", "hparams.json", "model.ckpt.index")
 SHAPE = {"n_layer": 6, "n_head": 6, "n_embd": 192, "n_ctx": 256, "n_vocab": 4096}
@@ -64,7 +60,7 @@ def loop(
             )
             if show:
                 text = sample(training, args.prompt)
-                print(f"  | {text}", file=sys.stderr, flush=True)
+                say(f"  | {text}")
             if save:
                 training.save()
                 saved = training.step
@@ -80,19 +76,6 @@ def loop(
         return
     there = f"the checkpoint of step {saved} is still in {training.out}"
     fail(f"after step {training.step}: {problem}; {there}")
-
-
-def stop_on_signal() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second one interrupts as usual."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)
-
-    for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, on_signal)
-    return stop
 
 
 def sample(training: Training, prompt: str) -> str:
@@ -114,11 +97,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     def add(name: str, help: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=help, **kwargs)
 
-    paths = {"type": Path, "nargs": "+", "metavar": "PATH"}
+    paths = {"type": path, "nargs": "+", "metavar": "PATH"}
     number, real = {"type": int, "metavar": "N"}, {"type": float, "metavar": "X"}
     add("--data", "text files, or directories of .txt files", required=True, **paths)
     add("--valid", "unseen texts (default: the last 5%% of the data)", **paths)
-    add("--out", "for model, log and curve", required=True, type=Path, metavar="DIR")
+    add("--out", "for model, log and curve", required=True, type=path, metavar="DIR")
     add("--resume", "go on with the run in --out", action="store_true")
     add("--init", "start from tiny, 124M …, a directory, or none", metavar="MODEL")
     for name, value in SHAPE.items():
@@ -136,7 +119,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--save-every", "in steps (default 100)", default=100, **number)
     add("--valid-every", "in steps (default 100)", default=100, **number)
     add("--sample-every", "in steps (default 200)", default=200, **number)
-    add("--prompt", "what samples begin with", default="", metavar="TEXT")
+    add("--prompt", "what samples begin with", default="", type=utf8, metavar="TEXT")
     args = parser.parse_args(argv)
     for name, value in vars(args).items():
         lowest = 0 if name in ("seed", "warmup", "weight_decay", "drills", "lr") else 1
@@ -180,7 +163,10 @@ def resumed(args: argparse.Namespace) -> Training:
     for name, value in (facts["config"] | facts["settings"]).items():
         if getattr(args, name, None) not in (None, value):
             problem = f"the run began with {flag(name)} {value}"
-            raise ValueError(f"{args.out}: {problem}, and cannot go on with another")
+            how = f": for more, --init {args.out} --out longer" * (name == "steps")
+            raise ValueError(
+                f"{args.out}: {problem}, and cannot go on with another{how}"
+            )
     config = Config(**facts["config"])
     tokenizer = open_tokenizer(args.out, config)
     training = Training(config, tokenizer, facts["settings"], args.out)
@@ -193,6 +179,8 @@ def start(args: argparse.Namespace) -> Training:
     CheckpointError, in words."""
     if args.resume:
         return resumed(args)
+    if locate.canonical(str(args.out)) in (*locate.RELEASED, locate.EMBEDDED):
+        raise ValueError(f"--out {args.out} is a model's name: choose another")
     for name in MODEL_FILES:
         if (args.out / name).exists():
             how = "go on with --resume, or choose another --out"
@@ -225,11 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         training = start(args)
         config, settings = training.config, training.settings
-        tokens = read_tokens(args.data, training.tokenizer)
-        if args.valid:
-            valid = read_tokens(args.valid, training.tokenizer)
-        else:
-            tokens, valid = np.split(tokens, [len(tokens) - len(tokens) // 20])
+        tokens, valid = read_data(args.data, args.valid, args.out, training.tokenizer)
         if len(tokens) <= config.n_ctx:
             needed = f"a context and one to predict are {config.n_ctx + 1}"
             raise ValueError(f"the data has {len(tokens)} tokens, but {needed}")
@@ -247,4 +231,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{training.steps - training.step} steps of {training.windows_per_step} "
         f"windows of {config.n_ctx} tokens, on {settings['threads']} threads"
     )
+    if len(valid) < config.n_ctx:
+        few = f"{len(valid)} tokens are too few to validate on"
+        notice(f"{few}: give more text, or --valid with at least {config.n_ctx}")
     loop(training, tokens, valid, args)

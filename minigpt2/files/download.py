@@ -149,7 +149,8 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
     if kind != "gpt2":
         problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
         raise CheckpointError(f"{repository}/config.json: {problem}")
-    if not any([get(file) for file in locate.TOKENIZER_FILES]):
+    here = [get(file) for file in locate.TOKENIZER_FILES]
+    if not any(here):
         notice(f"{repository} has no tokenizer under a known name")
     for file in SIDE_FILES:
         get(file)

@@ -1,10 +1,20 @@
 """What is said to whoever waits: lines on standard error."""
 
+import os
 import sys
 import time
 
 MAX_LINE = 2000  # characters of a message
 EVERY = 10  # seconds between two lines of progress where there is no terminal
+
+
+def say(text: object, end: str = "\n") -> None:
+    """Write to standard error. If nobody reads it any more, or its disk is full, the
+    work goes on without."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
 
 
 def notice(message: object) -> None:
@@ -16,7 +26,7 @@ def notice(message: object) -> None:
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
     if len(text) > MAX_LINE:
         text = f"{text[: MAX_LINE // 2]} … {text[-MAX_LINE // 2 :]}"
-    print(f"minigpt2: {text}", file=sys.stderr)
+    say(f"minigpt2: {text}")
 
 
 class Progress:
@@ -45,10 +55,10 @@ class Progress:
         if now - max(self.start, self.shown) > (0.1 if terminal else EVERY):
             self.shown = now
             line, end = (f"\r{self}\x1b[K", "") if terminal else (str(self), "\n")
-            print(line, end=end, file=sys.stderr, flush=True)
+            say(line, end)
 
     def close(self) -> None:
-        print(f"\r{self}\x1b[K" if sys.stderr.isatty() else self, file=sys.stderr)
+        say(f"\r{self}\x1b[K" if sys.stderr.isatty() else self)
 
     def __str__(self) -> str:
         seconds = max(time.monotonic() - self.start, 1e-3)

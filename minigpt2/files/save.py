@@ -106,6 +106,7 @@ def write_description(directory: Path, config: Config, tokenizer: Tokenizer) -> 
         "tokenizer_class": "GPT2Tokenizer",
         "model_max_length": config.n_ctx,
         "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
         "bos_token": END_OF_TEXT,
         "eos_token": END_OF_TEXT,
         "unk_token": END_OF_TEXT,

@@ -1,33 +1,87 @@
 """Text files → windows of tokens to learn from."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from ..files.text import read_file
+from ..files.progress import notice
+from ..files.text import read_file, split_texts
 from ..model import Array
 from ..tokenizer import Tokenizer
 
 
-def read_tokens(paths: list[Path], tokenizer: Tokenizer) -> Array:  # int32 (tokens,)
-    """The tokens of all files, each text after an `<|endoftext|>`; a directory stands
-    for the .txt files in it.
+def read_data(
+    data: list[Path], valid: list[Path] | None, out: Path, tokenizer: Tokenizer
+) -> tuple[Array, Array]:
+    """The tokens to learn from, and those to validate on: of other files, or else the
+    last 5 %. Raises ValueError, as find_files and read_tokens do."""
+    apart = find_files(valid, out) if valid else []
+    tokens = read_tokens(find_files(data, out, apart), tokenizer)
+    if apart:
+        return tokens, read_tokens(apart, tokenizer)
+    train, rest = np.split(tokens, [len(tokens) - len(tokens) // 20])
+    return train, rest
+
+
+def find_files(
+    paths: list[Path], out: Path, without: Iterable[Path] = ()
+) -> list[Path]:
+    """The files given, and the .txt files in the directories given.
+
+    Left out, and named in a notice, are what is hidden in those directories, or of the
+    directory `out`, merges.txt of a model, and a file that is one of `without` or was met
+    before, be it through a link. Raises ValueError, with its name, for a file that is
+    missing, and for a directory with no .txt file.
+    """
+    seen, found, left_out = {identity(file) for file in without}, [], []
+    out = out.resolve()
+    for path in paths:
+        inside, whole = path.is_dir(), path.resolve()
+        files = sorted(path.rglob("*.txt")) if inside else [path]
+        if not files:
+            raise ValueError(f"{path}: no .txt file in this directory")
+        for file in files:
+            names = file.relative_to(path).parts if inside else ()
+            is_merges = file.name == "merges.txt"
+            if (
+                any(name.startswith(".") for name in names)
+                or (out in file.resolve().parents and whole in out.parents)
+                or (is_merges and file.with_name("config.json").exists())
+                or identity(file) in seen
+            ):
+                left_out.append(str(file))
+            else:
+                seen.add(identity(file))
+                found.append(file)
+    if left_out:
+        notice(f"left out of the data: {', '.join(left_out)}")
+    return found
+
+
+def identity(file: Path) -> tuple[int, int]:
+    """What a file's names have in common, links too."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}") from None
+    return status.st_dev, status.st_ino
+
+
+def read_tokens(files: list[Path], tokenizer: Tokenizer) -> Array:  # int32 (tokens,)
+    """The tokens of all texts, each after an `<|endoftext|>`, which in a file is the end
+    of a text (files.text.split_texts).
 
     Raises ValueError, with its name, for a file that is missing or no UTF-8 text, and
     if there is no text at all.
     """
     tokens: list[Array] = []
-    for path in paths:
-        files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-        if not files:
-            raise ValueError(f"{path}: no .txt file in this directory")
-        for file in files:
-            text = read_file(file)
-            if text.strip():
-                ids = [*tokenizer.beginning(), *tokenizer.encode(text)]
-                tokens.append(np.array(ids, np.int32))
+    for file in files:
+        for _, text in split_texts(read_file(file)):
+            ids = [*tokenizer.beginning(), *tokenizer.encode(text)]
+            tokens.append(np.array(ids, np.int32))
     if not tokens:
-        raise ValueError(f"{', '.join(map(str, paths))}: no text")
+        raise ValueError(f"{', '.join(map(str, files)) or 'the data'}: no text")
     return np.concatenate(tokens)
 
 

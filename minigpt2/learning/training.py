@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..files import save
+from ..files.progress import say
 from ..model import Array, Config, nest
 from ..score import log_probabilities
 from ..tokenizer import Tokenizer
@@ -165,10 +166,9 @@ class LiveLine:
         line = f"step {training.step}/{training.steps}  loss {loss:.3f}  {self.valid}"
         line += f"{speed:,.0f} tokens/s  {time.strftime('%H:%M:%S left', left)}"
         if sys.stderr.isatty():
-            line, ending = f"\r{line}\x1b[K", "\n" if keep else ""
-            print(line, end=ending, file=sys.stderr, flush=True)
+            say(f"\r{line}\x1b[K", end="\n" if keep else "")
         elif keep:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
 
 def read_state(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
