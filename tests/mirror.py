@@ -75,8 +75,9 @@ def reply(handler, status, body=b"", **headers):
     for name, value in ({"Content_Length": len(body)} | headers).items():
         handler.send_header(name.replace("_", "-"), str(value))
     handler.end_headers()
-    handler.server.state.sent[handler.file] += len(body)
-    handler.wfile.write(body)
+    if handler.command == "GET":
+        handler.server.state.sent[handler.file] += len(body)
+        handler.wfile.write(body)
 
 
 def whole(handler, body, start, cut=None, **headers):
@@ -204,8 +205,10 @@ def in_portions(handler, body, start):
 
 class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
-        self.file = None
+        if "/resolve/" in self.path or "/blobs/" in self.path:  # the hub's own program
+            return self.do_GET()
         self.server.state.asked.append(("HEAD", self.path, None))
+        self.server.state.meanwhile()
         reply(self, self.server.state.head)
 
     def do_GET(self):
@@ -217,19 +220,21 @@ class Handler(BaseHTTPRequestHandler):
         is_large = self.file.endswith((".safetensors", ".bin"))
         gate = state.gate.get(self.file, iter(())) if folder != "/blobs" else iter(())
         if behaviour := next(gate, None):
-            behaviour(self, b"", start)
-        elif is_there and state.is_hub and folder != "/blobs":
-            body, host = state.files[self.file], state.elsewhere if is_large else ""
-            etag = hashlib.sha256(body) if is_large else hashlib.sha1(body)
-            etag = next(state.linked.get(self.file, iter(())), f'"{etag.hexdigest()}"')
-            to = f"{host}/blobs/{self.file}"
-            reply(self, 302, Location=to, X_Linked_ETag=etag, ETag='"of the pointer"')
-        else:
-            state.asked.append(("GET", self.path, asked))
-            if not is_there:
-                return reply(self, 404)
-            behaviour = next(state.behaviour.get(self.file, iter(())), whole)
-            behaviour(self, state.files[self.file], start)
+            return behaviour(self, b"", start)
+        body = state.files.get(self.file, b"")
+        sha1, sha256 = hashlib.sha1(body).hexdigest(), hashlib.sha256(body).hexdigest()
+        commit = {"X_Repo_Commit": "0123abcd" * 5} if state.is_hub else {}
+        if is_there and state.is_hub and folder != "/blobs":
+            etag = f'"{sha256 if is_large else sha1}"'
+            etag = next(state.linked.get(self.file, iter(())), etag)
+            headers = {"X_Linked_ETag": etag, "X_Linked_Size": len(body)} | commit
+            to = f"{state.elsewhere if is_large else ''}/blobs/{self.file}"
+            return reply(self, 302, Location=to, ETag='"of the pointer"', **headers)
+        state.asked.append((self.command, self.path, asked))
+        if not is_there:
+            return reply(self, 404, X_Error_Code="EntryNotFound", **commit)
+        good = partial(whole, ETag=f'"{sha1}"', **commit) if state.is_hub else whole
+        next(state.behaviour.get(self.file, iter(())), good)(self, body, start)
 
     def log_message(self, *args):
         pass
@@ -244,11 +249,13 @@ def serving(source):
     gate       the same, of the hub's own answers, which send one on
     linked     by file: what these answers state as its X-Linked-ETag
     head       the status of the answer to HEAD
+    meanwhile  what else happens then
     asked      all requests but those that are sent on: (method, path, range)
     sent       by file: how many of its bytes were sent
     """
     state = SimpleNamespace(**vars(source), behaviour={}, gate={}, linked={}, asked=[])
     state.files, state.sent, state.head = dict(source.files), Counter(), 404
+    state.meanwhile = lambda: None
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
     urls = [f"http://127.0.0.1:{server.server_port}" for server in servers]
     state.url = urls[0] + ("/models" if source.path.startswith("/models") else "")

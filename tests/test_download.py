@@ -775,13 +775,14 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(server, tmp_path, installe
 
 
 KILLED = """
-import os, runpy, signal, sys
+import atexit, os, runpy, signal, sys
 def count(event, arguments, left=[int(sys.argv.pop(1))]):
     if any(sys.argv[3] in os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes))):
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
 import minigpt2.files.download, numpy
+atexit.register(lambda: print(10**9 - count.__defaults__[0][0], file=sys.stderr))
 sys.argv[0] = "download"
 sys.addaudithook(count)
 runpy.run_module("minigpt2.download", run_name="__main__")
@@ -795,6 +796,9 @@ def test_a_download_killed_at_any_point_goes_on(server, tmp_path, installed, see
     """Ten points each: before the n-th time that a file is opened, moved or removed, or
     after some bytes of one."""
     rng = random.Random(seed)
+    arguments = (server.model, "--weights", tmp_path / "all", "--url", server.url)
+    program = "-c", KILLED
+    *_, times = run(installed, 10**9, *arguments, program=program)[2].split()
     for point in range(10):
         weights = tmp_path / str(point)
         arguments = (server.model, "--weights", weights, "--url", server.url)
@@ -810,8 +814,8 @@ def test_a_download_killed_at_any_point_goes_on(server, tmp_path, installed, see
 
             behave(server, file, stop)
         else:
-            n = 1 + (point - 5) * 5 + rng.randrange(5)
-        process = start(installed, n, *arguments, program=("-c", KILLED))
+            n = int(times) * (point - 5 + rng.random()) // 5 + 1
+        process = start(installed, int(n), *arguments, program=program)
         if point < 5:
             assert killed.wait(60)
             process.kill()
@@ -833,6 +837,18 @@ def test_two_downloads_at_once(server, tmp_path, installed):
         else:
             assert output == f"{tmp_path / server.folder}\n"
     assert is_whole(server, tmp_path)
+
+
+def test_another_process_may_have_been_faster(server, tmp_path):
+    def arrive():
+        (tmp_path / server.folder).mkdir()
+        for name, data in server.files.items():
+            (tmp_path / server.folder / name).write_bytes(data)
+
+    server.meanwhile = arrive
+    assert fetch(server, tmp_path) == tmp_path / server.folder
+    assert is_whole(server, tmp_path)
+    assert [method for method, *_ in server.asked] == ["HEAD"]
 
 
 @posix

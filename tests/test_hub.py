@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
 
@@ -209,7 +208,7 @@ def test_what_is_downloaded_goes_before_the_hub_s_cache(here, tmp_path, monkeypa
     [
         (["config.json"], False),
         (["model.safetensors"], False),
-        (["vocab.json", "merges.txt"], True),  # whose vocabulary is known
+        (["merges.txt"], True),  # whose vocabulary is known
         (["refs"], False),
         (["link"], False),
     ],
@@ -426,6 +425,22 @@ def test_a_repository_without_a_tokenizer_is_mentioned(here, hub, capsys):
     assert f"minigpt2: {hub.model} has no tokenizer" in capsys.readouterr().err
 
 
+@pytest.mark.oracle
+def test_the_hub_s_own_program_is_served_and_what_it_keeps_is_found(here, hub):
+    """So the server is enough like the hub, and its cache is where we look."""
+    theirs = pytest.importorskip("huggingface_hub")
+    cache = here.parent / "home" / ".cache" / "huggingface" / "hub"
+    come = set()
+    for file in hub.files:
+        theirs.hf_hub_download(hub.model, file, endpoint=hub.url, cache_dir=cache)
+        found = locate.find(hub.model, here)
+        come.add(file)
+        whole = {"config.json", "model.safetensors", "vocab.json", "merges.txt"} <= come
+        assert (found is not None) == whole, file
+    download.verify(found)
+    assert minigpt2.load(hub.model, here).config.n_vocab == 1000
+
+
 # The released models, from the hub when OpenAI's bucket is gone
 
 
@@ -511,10 +526,6 @@ def test_progress_is_written_now_and_then(here, hub, monkeypatch, capsys):
 
 # Weights as other tools write them
 
-reads_them = pytest.mark.skipif(
-    find_spec("minigpt2.files.layout") is None, reason="layout.py is not there yet"
-)
-
 
 def split(files):
     """model.safetensors in two shards."""
@@ -540,7 +551,6 @@ def split(files):
     files["model.safetensors.index.json"] = index.encode()
 
 
-@reads_them
 def test_shards_come_from_the_hub(here, hub):
     whole = write(here / "whole")
     split(hub.files)
@@ -559,7 +569,6 @@ def test_shards_come_from_the_hub(here, hub):
     assert locate.find(hub.model, here / "all") is None
 
 
-@reads_them
 def test_a_repository_may_change_its_format(here, hub, sleeps):
     """From one file to shards: what has come of the one file is not in the way."""
     behave(hub, hub.data, cut_after(70_000), status(400))
@@ -570,7 +579,6 @@ def test_a_repository_may_change_its_format(here, hub, sleeps):
     assert is_whole(hub, here / "all")
 
 
-@reads_them
 def test_pytorch_s_files_come_from_the_hub(here, hub):
     for file in "config.json", "pytorch_model.bin":
         hub.files[file] = SMALL.with_name("torch-small").joinpath(file).read_bytes()
@@ -581,7 +589,6 @@ def test_pytorch_s_files_come_from_the_hub(here, hub):
     download.verify(directory)
 
 
-@reads_them
 def test_an_adapter_is_refused(here, hub):
     hub.files["adapter_config.json"] = b"{}"
     with pytest.raises(DownloadError, match="adapter"):

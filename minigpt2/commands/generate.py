@@ -40,7 +40,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
     text = "the text to continue; -: standard input; none: ask for it"
     add("prompt", text, nargs="?", type=utf8)
-    models = f"{', '.join(RELEASED)}, {EMBEDDED} or a directory"
+    models = f"{', '.join(RELEASED)}, {EMBEDDED}, a directory or OWNER/NAME"
     add("--model", f"{models} (default {DEFAULT_MODEL})")
     add("--weights", "where models live (default: see the README)", metavar="DIR")
     add("--max-tokens", "tokens to write (default 100)", type=int, default=100)

@@ -23,6 +23,10 @@ from .transfer import DownloadError, fetch, reach
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB = "https://huggingface.co"
 FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
+TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
+    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
+    *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+)
 SIDE_FILES = (  # what a repository may have, too
     *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
     *("added_tokens.json", "adapter_config.json"),
@@ -40,8 +44,8 @@ def download(
 
     A released one comes from `url`, or else $MINIGPT2_URL, or else OpenAI's bucket, or
     else the hub; OWNER/NAME from `url`, or else $HF_ENDPOINT, or else the hub. Raises
-    ValueError for another name, DownloadError if the server does not answer within 5
-    seconds or does not give the model, OSError if the disk does not take it.
+    ValueError for another name, DownloadError if no server answers, each within 5 seconds,
+    or none gives the model, OSError if the disk does not take it.
     """
     name = locate.canonical(model)
     repository = locate.REPOSITORIES.get(name, name)
@@ -149,7 +153,7 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
     if kind != "gpt2":
         problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
         raise CheckpointError(f"{repository}/config.json: {problem}")
-    here = [get(file) for file in locate.TOKENIZER_FILES]
+    here = [get(file) for file in TOKENIZER_FILES]
     if not any(here):
         notice(f"{repository} has no tokenizer under a known name")
     for file in SIDE_FILES:

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 from .formats import FormatError, parse_json_object
-from .locate import HUGGINGFACE_FILES, OPENAI_FILES
+from .locate import HUGGINGFACE_FILES, OPENAI_FILES, SHARD
 
-SHARD = re.compile(r"[A-Za-z0-9][\w.-]*\.(safetensors|bin)", re.ASCII)
 WEIGHTS = (  # in this order
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),

@@ -27,13 +27,10 @@ EMBEDDED = "tiny"
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # one of them, or its shards
-TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
-    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
-    *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
-)
+TOKENIZERS = ("tokenizer.json",), ("vocab.json", "merges.txt")
 MAX_INDEX_BYTES = 1 << 20  # of the list of a model's shards
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of an owner, of a repository
-SHARD = rf"{NAME}\.(safetensors|bin)"
+SHARD = re.compile(rf"{NAME}\.(safetensors|bin)")
 
 INSTALLED = Path(__file__).parents[1] / "weights"  # in an installed package: `tiny`
 
@@ -102,11 +99,11 @@ def _places(name: str, weights: str | Path | None) -> Iterator[Path]:
     for cache in _hub_caches():
         for known_as in repository, repository.removeprefix("openai-community/"):
             place = _snapshot(cache / f"models--{kept_as(known_as)}")
-            if place and weights_in(place):
-                # where only the weights are, the tokenizer may have stayed at the hub
-                own = any((place / file).is_file() for file in TOKENIZER_FILES)
-                if own or name in RELEASED:
-                    yield place
+            if not place or not weights_in(place):
+                continue
+            # where only the weights are, the tokenizer may have stayed at the hub
+            if name in RELEASED or any(_has(place, *files) for files in TOKENIZERS):
+                yield place
 
 
 def _hub_caches() -> list[Path]:
@@ -143,20 +140,20 @@ def _model_at(path: Path) -> Path:
 
 def weights_in(directory: Path) -> list[str]:
     """The names of the files with the tensors, if a whole model is in the directory."""
-
-    def here(*names: str) -> bool:
-        # (Path.is_file raises PermissionError where a directory is not ours to read)
-        return all(os.path.isfile(directory / name) for name in names)
-
-    if here(*OPENAI_FILES):
+    if _has(directory, *OPENAI_FILES):
         return [OPENAI_FILES[-1]]
-    for name in HUB_WEIGHTS if here("config.json") else ():
-        if here(name):
+    for name in HUB_WEIGHTS if _has(directory, "config.json") else ():
+        if _has(directory, name):
             return [name]
         with suppress(ValueError):
-            if here(*(names := shards(directory / f"{name}.index.json"))):
+            if _has(directory, *(names := shards(directory / f"{name}.index.json"))):
                 return names
     return []
+
+
+def _has(directory: Path, *names: str) -> bool:
+    # (Path.is_file raises PermissionError where a directory is not ours to read)
+    return all(os.path.isfile(directory / name) for name in names)
 
 
 def shards(index: Path) -> list[str]:
@@ -168,7 +165,7 @@ def shards(index: Path) -> list[str]:
         names = {str(name) for name in dict(listed or {}).values()}
     except (OSError, ValueError, TypeError, RecursionError):
         names = set()
-    if not names or not all(re.fullmatch(SHARD, name) for name in names):
+    if not names or not all(SHARD.fullmatch(name) for name in names):
         raise ValueError(f"{index} is no list of a model's shards")
     return sorted(names)
 
