@@ -212,6 +212,12 @@ def test_nothing_in_a_pickle_is_ever_run(tmp_path, monkeypatch, payload, old):
     assert not Path(RAN).exists()
 
 
+def test_the_call_that_is_not_made_is_named(tmp_path):
+    directory = torch_file(tmp_path)
+    (directory / BIN).write_bytes(zipped(pickled(HOSTILE["os.mkdir"]), {}))
+    refuses(directory, "its pickle would call 'os mkdir'; ", how=minigpt2.load)
+
+
 def test_one_of_these_pickles_would_run():
     """What they would do if Python's own reader had them."""
     with pytest.raises(FileNotFoundError, match="no-such-directory"):
@@ -232,6 +238,25 @@ def test_plain_pickles_are_read_as_python_reads_them(value):
     assert unpickle(io.BytesIO(pickled(value))) == value == pickle.loads(pickled(value))
 
 
+@pytest.mark.parametrize("byte", [26, 28, 29, 30, 40])
+def test_a_wrong_byte_where_a_zip_says_where_a_storage_is(tmp_path, byte):
+    """It would move a tensor by some bytes, or to another's place."""
+    directory = torch_file(tmp_path)
+    data = bytearray((directory / BIN).read_bytes())
+    data[data.index(b"PK\3\4", data.index(b"archive/data/3")) + byte] ^= 8
+    (directory / BIN).write_bytes(data)
+    refuses(directory, "is not where its directory says", how=minigpt2.load)
+
+
+@pytest.mark.parametrize("byte", [42, 43, 44])
+def test_a_wrong_byte_in_the_directory_of_a_zip(tmp_path, byte):
+    directory = torch_file(tmp_path)
+    data = bytearray((directory / BIN).read_bytes())
+    data[data.rindex(b"PK\1\2") + byte] ^= 8
+    (directory / BIN).write_bytes(data)
+    refuses(directory, f"{BIN}: ", "damaged", how=minigpt2.load)
+
+
 def test_a_checkpoint_of_training_is_no_state_dict(tmp_path):
     directory = torch_file(tmp_path)
     program = pickled({"model": state()[0], "step": 5})
@@ -241,7 +266,7 @@ def test_a_checkpoint_of_training_is_no_state_dict(tmp_path):
         refuses(directory, words, how=minigpt2.load)
 
 
-def deep(depth=100_000):
+def deep(depth=250_000):
     """((((…)))), which would end Python if it were hashed, shown or compared."""
     return Raw(b")" + b"\x85" * depth)
 
@@ -254,7 +279,7 @@ def deep(depth=100_000):
         [deep()],
         Raw(b"}" + deep() + b"Ns"),
         Raw(deep() + b"Q"),
-        Raw(deep() + deep() + b"R"),
+        Raw(deep(120_000) + deep(120_000) + b"R"),
         Raw(deep() + opcodes("a") + b"Ns"),
         *(
             Raw(opcodes((*pid[:i], deep(), *pid[i + 1 :])) + b"Q")
@@ -324,10 +349,12 @@ def test_a_list_of_shards_that_is_none_is_refused(tmp_path, index):
 def test_a_list_that_does_not_fit_the_shards_is_refused(tmp_path):
     shard = "model-00002-of-00003.safetensors"
     directory = sharded(tmp_path, **{"wte.weight": shard})
-    words = "does not list tensor wte.weight in model-00001-of-00003.safetensors"
+    words = "does not list 'wte.weight' in model-00001-of-00003.safetensors"
     refuses(directory, words, how=minigpt2.load)
     sharded(tmp_path, x=shard)
-    refuses(directory, f"lists tensor x in {shard}, where it is not", how=minigpt2.load)
+    refuses(directory, f"lists 'x' in {shard}, where it is not", how=minigpt2.load)
+    sharded(tmp_path, **{"x\ny": shard})
+    refuses(directory, r"lists 'x\ny' in ", how=minigpt2.load)
 
 
 # Names
@@ -373,6 +400,9 @@ def test_another_output_layer_is_refused(tmp_path, tie):
     other = weights(TINY)["wte"].copy()
     other[99, 7] += 1
     change(tmp_path, lambda tensors: tensors | {"lm_head.weight": other})
+    refuses(tmp_path, "lm_head.weight differs from wte.weight", how=minigpt2.load)
+    turned = weights(TINY)["wte"].reshape(8, 100)  # the same bytes
+    change(tmp_path, lambda tensors: tensors | {"lm_head.weight": turned})
     refuses(tmp_path, "lm_head.weight differs from wte.weight", how=minigpt2.load)
     change(tmp_path, lambda tensors: tensors | {"lm_head.weight": other[:50]})
     refuses(tmp_path, "lm_head.weight differs from wte.weight", how=minigpt2.load)
