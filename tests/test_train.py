@@ -253,9 +253,9 @@ BAD = """
 --data empty.txt --out o                        | no text
 --data latin.txt --out o                        | latin.txt: not valid UTF-8 (byte 3)
 --data utf16.txt --out o              | utf16.txt: this is UTF-16: save it as UTF-8
---data {text} --out tiny              | --out tiny is a model's name: choose another
---data {text} --out ./117M            | --out 117M is a model's name
---data {text} --out GPT2-XL           | --out GPT2-XL is a model's name
+--data {text} --out tiny --steps 1    | --out tiny is a model's name: choose another
+--data {text} --out ./117M --steps 1  | --out 117M is a model's name
+--data {text} --out GPT2-XL --steps 1 | --out GPT2-XL is a model's name
 --data short.txt --out o              | tokens, but a context and one to predict are 257
 --data {text} --out o --n-embd 50 --n-head 6    | n_embd 50
 --data {text} --out o --n-vocab 100             | at least 257
