@@ -56,7 +56,7 @@ TORCH = Path(__file__).with_name("torch-small")  # a GPT-2 that torch 2.13 saved
 def assert_weights(directory):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _, tensors, _ = read_model(directory)
+        _, tensors = read_model(directory)
     for name, array in weights(TINY).items():
         np.testing.assert_array_equal(tensors[name], array, name)
     return tensors
@@ -479,7 +479,7 @@ def test_the_only_step_of_a_run_is_used(tmp_path):
 
 def test_a_step_of_a_run_is_given_by_its_index(tmp_path):
     directory = run(tmp_path, 500, 2000, newest="model-500")
-    config, _, _ = read_model(directory / "model-2000.index")
+    config, _ = read_model(directory / "model-2000.index")
     assert config.n_layer == 4
     refuses(directory, "model-500.index: ", how=read_model)
 
@@ -513,7 +513,7 @@ def test_tensors_of_an_optimizer_are_named_once(tmp_path):
     with pytest.warns(
         UserWarning, match="not used: beta1_power, h0/ln_1/g/Adam, step$"
     ):
-        config, _, _ = read_model(directory)
+        config, _ = read_model(directory)
     assert config == SIZES
 
 

@@ -49,7 +49,8 @@ class Surprises:
         raw = [*tokenizer.vocab, *[b""] * (n_vocab - len(tokenizer.vocab))]
         self.lengths = np.array([len(token) for token in raw])  # (V,)
         self.breaks = np.array([token.count(b"\n") for token in raw])  # (V,)
-        self.lengths[tokenizer.eot] = 0
+        if tokenizer.eot is not None:
+            self.lengths[tokenizer.eot] = 0
         first = next(self.between)
         self.at, self.line = len(first.encode()), 1 + first.count("\n")
         self.tokens, self.bytes, self.log_p = 0, 0, 0.0
