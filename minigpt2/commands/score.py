@@ -49,7 +49,8 @@ class Surprises:
         raw = [*tokenizer.vocab, *[b""] * (n_vocab - len(tokenizer.vocab))]
         self.lengths = np.array([len(token) for token in raw])  # (V,)
         self.breaks = np.array([token.count(b"\n") for token in raw])  # (V,)
-        self.lengths[tokenizer.eot] = 0
+        if tokenizer.eot is not None:
+            self.lengths[tokenizer.eot] = 0
         first = next(self.between)
         self.at, self.line = len(first.encode()), 1 + first.count("\n")
         self.tokens, self.bytes, self.log_p = 0, 0, 0.0
@@ -61,6 +62,9 @@ class Surprises:
         new = window[first:]
         for place in self.places:  # those at the end of the last window lack an `after`
             place.after = np.append(place.after, new[: AFTER - len(place.after)])
+        if self.tokens == 0 and self.tokenizer.eot is None:  # the first token is text
+            self.at += int(self.lengths[window[0]])
+            self.line += int(self.breaks[window[0]])
         lengths, breaks = self.lengths[new], self.breaks[new]
         n_bytes = int(lengths.sum())
         for i in np.flatnonzero(new == self.tokenizer.eot):
