@@ -1,6 +1,7 @@
 """The two checkpoints that the tests read, OpenAI's format and the embedded model, and the
 option --slow."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,18 @@ def small():
 def tiny():
     """The embedded model: it has learnt to write."""
     return minigpt2.load("tiny")
+
+
+@pytest.fixture
+def without_end(tmp_path):
+    """The embedded model, with no `<|endoftext|>` in its vocabulary."""
+    model = shutil.copytree(locate.find("tiny"), tmp_path / "model")
+    for name in "vocab.json", "config.json", "tokenizer_config.json":
+        values = json.loads((model / name).read_text(encoding="utf-8"))
+        kept = {k: v for k, v in values.items() if k[3:] not in ("_token", "_token_id")}
+        kept.pop("<|endoftext|>", None)
+        (model / name).write_text(json.dumps(kept))
+    return model
 
 
 def pytest_addoption(parser):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import PROMPT, SHORT, SMALL, TINY, has_mapped, run, start
+from helpers import PROMPT, SHORT, SMALL, TINY, finish, has_mapped, run, start
 
 import minigpt2
 from minigpt2.files import locate
@@ -260,6 +260,22 @@ def test_ctrl_c_ends_the_text_and_a_line_that_is_no_text_is_asked_again(tiny):
     refused, hint = err.decode().removesuffix("> \n").split("> ")[1:3]
     assert refused == "minigpt2: the prompt: not valid UTF-8 (byte 3)\n"
     assert "ends in a space" in hint and err.count(b"ends in a space") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_a_prompt_that_a_vocabulary_lacks_is_asked_again(without_end):
+    master, terminal = os.openpty()
+    options = f"--model={without_end}", "--max-tokens=8", "--greedy"
+    process = start(*options, stdin=terminal)
+    os.close(terminal)
+    os.write(master, b"\nThe king\n\x04")
+    status, out, err = finish(process)
+    os.close(master)
+    text = "".join(minigpt2.load(without_end).generate("The king", 8, 0))
+    assert (status, out, err.count("> ")) == (0, f"{text}\n", 3)
+    assert "> minigpt2: this vocabulary has no token" in err
+    status, out, err = run("", *options)
+    assert (status, out, err.count("\n")) == (2, "", 1)
 
 
 def test_a_prompt_that_ends_in_a_space_is_mentioned():

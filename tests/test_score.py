@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import log_softmax, run
 
+import minigpt2
 from minigpt2.commands.score import Surprises, print_summary
 from minigpt2.score import log_probabilities, score, sliding_windows
 
@@ -174,6 +175,24 @@ def test_texts_of_a_file_are_scored_as_texts(tiny):
             assert place["byte"] == text.index("  <|")
         else:
             assert text[place["byte"] :].startswith(shown)
+
+
+def test_where_nothing_can_come_before_a_text_its_first_token_is_given(without_end):
+    text = "\n\nOnce upon a time\nthere was a king. Qzx"
+    gpt2 = minigpt2.load(without_end)
+    assert gpt2.tokenizer.eot is None
+    arguments = f"--model={without_end}", "--json", "--top=99"
+    found = json.loads(command(*arguments, text=text.encode())[1])
+    first = gpt2.tokenizer.decode(gpt2.tokenizer.encode(text)[:1])
+    assert found["bytes"] == len(text) - len(first)
+    assert found["log_probability"] == pytest.approx(gpt2.score(text).sum())
+    for place in found["most_surprising"]:
+        assert text[place["byte"] :].startswith(place["text"].replace("\\n", "\n"))
+        assert place["line"] == text[: place["byte"]].count("\n") + 1
+    several = f"{text}<|endoftext|>{text}".encode()
+    status, out, err = command(*arguments, text=several)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "no token that a text begins after" in err
 
 
 def test_a_file_with_a_mark_and_other_line_breaks_is_the_same_text(tmp_path):

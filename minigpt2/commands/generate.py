@@ -165,6 +165,11 @@ def main(argv: list[str] | None = None) -> None:
                     raise
                 print()  # it ends this text, and the next prompt is asked for
                 continue
+            except ValueError as error:  # the vocabulary has no token to begin with
+                if not asked:
+                    raise
+                notice(error)
+                continue
             if args.stats:
                 notice(f"loaded in {load_time:.3f} s, {speed}")
     except (CheckpointError, FloatingPointError, ValueError) as error:

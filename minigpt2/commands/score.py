@@ -62,6 +62,9 @@ class Surprises:
         new = window[first:]
         for place in self.places:  # those at the end of the last window lack an `after`
             place.after = np.append(place.after, new[: AFTER - len(place.after)])
+        if self.tokens == 0 and self.tokenizer.eot is None:  # the first token is text
+            self.at += int(self.lengths[window[0]])
+            self.line += int(self.breaks[window[0]])
         lengths, breaks = self.lengths[new], self.breaks[new]
         n_bytes = int(lengths.sum())
         for i in np.flatnonzero(new == self.tokenizer.eot):
