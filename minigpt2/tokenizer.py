@@ -1,11 +1,18 @@
 """Text ⇄ token ids: byte-level byte-pair encoding.
 
-A text is cut into pieces that look like words; each piece becomes its UTF-8 bytes, and
+A text is cut into pieces that look like words. Each piece becomes its UTF-8 bytes, and
 neighbours are merged for as long as the merge list knows them, the earliest merge of the
-list first (Sennrich et al. 2015; over bytes: Radford et al. 2019, section 2.2). The list,
-OpenAI's `vocab.bpe`, is all there is to know: ids 0 to 255 are the bytes, then comes one
-id for each merge, in order, and `<|endoftext|>` is the last. The first lines of the list
-are a smaller vocabulary of the same kind.
+list first (Sennrich et al. 2015; over bytes: Radford et al. 2019, section 2.2). With the
+list "a a", "a b", "aa ab":
+
+    a a a b d a a a b a c       11 bytes
+    aa  a b d aa  a b a c       a a, from the left
+    aa  ab  d aa  ab  a c       a b
+    aaab    d aaab    a c       aa ab: 5 tokens
+
+The list, OpenAI's `vocab.bpe`, is all there is to know: ids 0 to 255 are the bytes, then
+each merge has an id, in order, and `<|endoftext|>` is the last. The first lines of the
+list are a smaller vocabulary of the same kind.
 """
 
 import codecs
@@ -30,8 +37,10 @@ CACHED_PIECES = 1 << 16  # of at most CHUNK bytes: some 30 MB
 RELEASED_MERGES = 50_000
 MAX_PADDING = 128  # some models round 50257 up to 50304; the last ids mean nothing
 
-# In the merge list a printable byte stands for itself; for the others stand, in order,
-# the characters from 256 on. The vocabulary begins with the printable bytes.
+# A merge list is text, so each byte is written as a printable character. A byte that is
+# one already is itself: "t" is t. The other 68 take the characters from 256 on, in order:
+# a line break (10) is "Ċ", a space (32) is "Ġ". "Ġ t" is thus the merge of a space and a
+# t. Ids 0 to 255 are the bytes in the same order, the printable ones first.
 PRINTABLE = [
     *range(ord("!"), ord("~") + 1),
     *range(ord("¡"), ord("¬") + 1),
@@ -185,8 +194,8 @@ class Tokenizer:
                 i = list(pairwise(ids)).index(earliest)
                 ids[i : i + 2] = [merges[earliest]]
 
-        This is the same, but remembers for each pair what it merges into. The mark at
-        the end merges with nothing; it also stands before the first id, at index -1.
+        This is the same, but remembers for each pair what it merges into. The `end` merges
+        with nothing; at index -1 it is also what comes before the first id.
         """
         merge, end = self.merges.get, self.n_vocab
         ids = [*piece.translate(BYTE_IDS), end]
@@ -200,15 +209,13 @@ class Tokenizer:
         return ids[:-1]
 
     def _merge_long(self, piece: bytes, size: int = CHUNK) -> list[int]:
-        """`_merge`, whose work grows with the square, for a piece of any length: chunk
-        after chunk is merged, together with the last of the tokens before it.
+        """`_merge` for a piece of any length, whose own work grows with the square.
 
-        Tokens are the encoding of their bytes if each two neighbours are that of
-        theirs. For a merge comes after those that make its parts, so that to encode is
-        to go through the list once, making each merge from left to right. Up to the
-        first merge that crosses the border of two of the tokens, both are merged as if
-        the two were alone, and alone they would then be crossed too. The converse is
-        plain: what no merge crosses can be cut.
+        The piece is merged a chunk at a time. A chunk may go on with a token that the
+        chunk before began, so the last `again` tokens are merged once more, together with
+        it. Was that enough? If the last token before them and the first of the new ones,
+        merged alone, stay two, then no merge crosses the border between them. If not,
+        twice as many are taken back. (Why this is exact: tests/test_tokenizer.py.)
         """
         merge = lru_cache(1 << 12)(self._merge)  # a piece this long may repeat itself
         ids: list[int] = []

@@ -274,6 +274,12 @@ def learned_list(rng, alphabet):
     return lines
 
 
+def test_the_example_of_the_docstring():
+    tokenizer = Tokenizer(["a a", "a b", "aa ab"])
+    tokens = [tokenizer.decode([i]) for i in tokenizer.encode("aaabdaaabac")]
+    assert tokens == ["aaab", "d", "aaab", "a", "c"]
+
+
 @pytest.mark.parametrize("alphabet", ["a", "ab", "abc"])
 @pytest.mark.parametrize("list_of", [invented_list, learned_list])
 def test_merges_are_the_textbooks_for_any_list(alphabet, list_of):
@@ -303,6 +309,12 @@ def test_a_token_of_a_learned_list_is_where_its_merges_lead():
 
 
 def test_long_pieces_are_merged_as_in_the_textbook(gpt2):
+    """Why a chunk at a time is exact: a merge comes later in the list than those that make
+    its parts, so encoding goes through the list once, making each merge from left to
+    right. Let every two neighbours among some tokens be the encoding of their own bytes.
+    Suppose some merge crosses the border of two of them, and take the first that does. Up
+    to it, both were merged as if they were alone, and alone they would be crossed too. So
+    no merge crosses any border, and the tokens are the encoding of the whole."""
     rng = random.Random(6)
     written = [token for token in gpt2.vocab[:-1] if token[:1] != b" "]
     runs = [token for token in written if len(token) > 24]
