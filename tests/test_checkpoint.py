@@ -35,7 +35,7 @@ from helpers import SMALL, VOCABULARY, run
 import minigpt2
 from minigpt2 import CheckpointError, Config
 from minigpt2.files.checkpoint import AS_FLOAT32, Checkpoint
-from minigpt2.files.crc32c import FOLD, OFFSETS, PIECE, crc32c, masked
+from minigpt2.files.crc32c import BYTES_AT_ONCE, FOLD, OFFSETS, crc32c, masked
 from minigpt2.files.locate import HUGGINGFACE_FILES, OPENAI_FILES
 from minigpt2.model import shapes
 
@@ -115,8 +115,8 @@ def test_crc32c_is_the_bitwise_loop_around_the_folding_thresholds():
 def test_crc32c_is_the_byte_loop_around_the_borders_of_its_pieces():
     table = [list(registers(bytes([byte ^ 0xFF])))[1] ^ 0xFFFFFF for byte in range(256)]
     rng = np.random.default_rng(2)
-    data = rng.integers(0, 256, PIECE + 2 * FOLD + 9, np.uint8)
-    borders = (PIECE, PIECE + 2 * FOLD)
+    data = rng.integers(0, 256, BYTES_AT_ONCE + 2 * FOLD + 9, np.uint8)
+    borders = (BYTES_AT_ONCE, BYTES_AT_ONCE + 2 * FOLD)
     lengths = {n + d for n in borders for d in (-9, -1, 0, 1, 8)}
     register, expected = 0xFFFFFFFF, {}
     for length, byte in enumerate(data.tobytes(), start=1):

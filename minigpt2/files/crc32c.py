@@ -17,7 +17,7 @@ import numpy as np
 
 FOLD = 6777
 OFFSETS = FOLD - 484, FOLD - 100, FOLD
-PIECE = 1 << 22  # bytes copied and folded at a time
+BYTES_AT_ONCE = 1 << 22  # bytes copied and folded at a time
 
 
 def _remainder(byte: int) -> int:
@@ -45,8 +45,8 @@ def crc32c(data: bytes | np.ndarray) -> int:
     once and not copied whole."""
     data = np.frombuffer(data, np.uint8)
     crc = 0xFFFFFFFF
-    for start in range(0, len(data), PIECE):
-        piece = data[start : start + PIECE]
+    for start in range(0, len(data), BYTES_AT_ONCE):
+        piece = data[start : start + BYTES_AT_ONCE]
         if len(piece) > 2 * FOLD:
             words = piece[: len(piece) // 8 * 8].copy()
             words[:4] ^= np.frombuffer(crc.to_bytes(4, "little"), np.uint8)
