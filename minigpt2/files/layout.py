@@ -79,7 +79,7 @@ def shards(index: bytes) -> dict[str, str]:
     may lead out of the directory."""
     shard_of = parse_json_object(index).get("weight_map")
     if type(shard_of) is not dict or not all(
-        type(name) is str and SHARD.fullmatch(name) for name in shard_of.values()
+        type(name) is str and re.fullmatch(SHARD, name) for name in shard_of.values()
     ):
         raise FormatError("weight_map is no list of tensors and the shards beside it")
     return shard_of
