@@ -1,12 +1,16 @@
 """Checkpoints that a test writes itself, in each layout, right or wrong."""
 
 import json
+import mmap
 import shutil
 import struct
 
 import numpy as np
+import pytest
 from helpers import SMALL, VOCABULARY
 
+from minigpt2 import CheckpointError
+from minigpt2.files.checkpoint import Checkpoint
 from minigpt2.files.crc32c import crc32c, masked
 from minigpt2.files.locate import OPENAI_FILES
 from minigpt2.model import Config, shapes
@@ -106,16 +110,15 @@ def huggingface_name(name):
     return ".".join([*parents, "bias" if last == "b" else "weight"])
 
 
-def safetensors(tensors, padding=0):
-    """A safetensors file of {name: (dtype, shape, bytes)}."""
+def safetensors(tensors, padding=None):
+    """A safetensors file of {name: (dtype, shape, bytes)}, by default aligned to 8 bytes."""
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for name, (dtype, shape, data) in tensors.items():
         ends = [offset, offset + len(data)]
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": ends}
         offset = ends[1]
-    return with_header(
-        json.dumps(header), b"".join(t[2] for t in tensors.values()), padding
-    )
+    text, data = json.dumps(header), b"".join(t[2] for t in tensors.values())
+    return with_header(text, data, -len(text) % 8 if padding is None else padding)
 
 
 def with_header(header, data, padding=0):
@@ -144,3 +147,20 @@ def huggingface(
             tensors[f"{prefix}h.{i}.attn.masked_bias"] = "F32", (), b"\0\0\0\0"
     (directory / "model.safetensors").write_bytes(safetensors(tensors, padding))
     return directory
+
+
+def is_mapped(array):
+    """Does the array's memory belong to a mapped file?"""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, mmap.mmap)
+
+
+def refuses(directory, *words, how=Checkpoint):
+    """A CheckpointError of one line with these words in it."""
+    with pytest.raises(CheckpointError) as caught:
+        how(directory)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message

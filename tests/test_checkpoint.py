@@ -2,7 +2,6 @@
 
 import json
 import math
-import mmap
 import os
 import shutil
 import struct
@@ -23,7 +22,9 @@ from checkpoints import (
     entry,
     hparams,
     huggingface,
+    is_mapped,
     message,
+    refuses,
     safetensors,
     table,
     varint,
@@ -40,27 +41,10 @@ from minigpt2.files.locate import HUGGINGFACE_FILES, OPENAI_FILES
 from minigpt2.model import shapes
 
 
-def refuses(directory, *words, how=Checkpoint):
-    """A CheckpointError of one line with these words in it."""
-    with pytest.raises(CheckpointError) as caught:
-        how(directory)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-
-
 def flip(path, position, bits=0xFF):
     data = bytearray(path.read_bytes())
     data[position] ^= bits
     path.write_bytes(data)
-
-
-def is_mapped(array):
-    """Does the array's memory belong to a mapped file?"""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return isinstance(array, mmap.mmap)
 
 
 # CRC-32C

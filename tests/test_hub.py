@@ -262,7 +262,7 @@ def test_all_shards_must_be_there(here, kind):
 )
 def test_an_index_that_lists_no_files_is_refused(here, hub, index):
     (here / "index").write_bytes(index)
-    with pytest.raises(ValueError, match="no list of a model's shards"):
+    with pytest.raises(ValueError, match="no list of tensors"):
         locate.shards(here / "index")
     del hub.files["model.safetensors"]
     hub.files["model.safetensors.index.json"] = index

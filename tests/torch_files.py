@@ -83,7 +83,10 @@ def zipped(program, storages, **others):
         for name, data in others.items():
             archive.writestr(f"archive/{name}", data)
         for key, data in storages.items():
-            archive.writestr(f"archive/data/{key}", data)
+            info = zipfile.ZipInfo(f"archive/data/{key}")
+            padding = -(file.tell() + 34 + len(info.filename)) % 64  # torch aligns them
+            info.extra = struct.pack("<2H", 0x4246, padding) + b"Z" * padding
+            archive.writestr(info, data, archive.compression)
     return file.getvalue()
 
 

@@ -163,10 +163,10 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         get(f"{other}.index.json", f"nor is there {weights} or {other}")
     for index in [file for file in sums if file.endswith(".index.json")]:
         try:
-            shards = locate.shards(part / index)
+            shards = {*locate.shards(part / index).values()}
         except ValueError as error:
             raise CheckpointError(error) from None
-        for shard in shards:
+        for shard in sorted(shards):
             get(shard, f"{index} lists it")
     lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
     (part / SUMS).write_text("".join(lines), "latin-1", newline="\n")

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from .formats import FormatError, parse_json_object
-from .locate import HUGGINGFACE_FILES, OPENAI_FILES, SHARD
+from .locate import HUGGINGFACE_FILES, OPENAI_FILES
 
 WEIGHTS = (  # in this order
     *("model.safetensors", "model.safetensors.index.json"),
@@ -72,14 +71,3 @@ def _newest(directory: Path) -> str:
         return (steps or OPENAI_FILES[1:])[0]
     problem = f"the file `checkpoint` names none of the steps {', '.join(steps)}"
     raise ValueError(f"{problem}; give one: {directory / (steps or ['*.index'])[-1]}")
-
-
-def shards(index: bytes) -> dict[str, str]:
-    """The shard of each tensor, from a `.index.json`. Raises FormatError for a name that
-    may lead out of the directory."""
-    shard_of = parse_json_object(index).get("weight_map")
-    if type(shard_of) is not dict or not all(
-        type(name) is str and re.fullmatch(SHARD, name) for name in shard_of.values()
-    ):
-        raise FormatError("weight_map is no list of tensors and the shards beside it")
-    return shard_of

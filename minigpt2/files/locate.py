@@ -28,7 +28,7 @@ OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # one of them, or its shards
 TOKENIZERS = ("tokenizer.json",), ("vocab.json", "merges.txt")
-MAX_INDEX_BYTES = 1 << 20  # of the list of a model's shards
+MAX_INDEX_BYTES = 1 << 19  # of the list of a model's shards
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of an owner, of a repository
 SHARD = re.compile(rf"{NAME}\.(safetensors|bin)")
 
@@ -146,7 +146,8 @@ def weights_in(directory: Path) -> list[str]:
         if _has(directory, name):
             return [name]
         with suppress(ValueError):
-            if _has(directory, *(names := shards(directory / f"{name}.index.json"))):
+            listed = shards(directory / f"{name}.index.json")
+            if _has(directory, *(names := sorted(set(listed.values())))):
                 return names
     return []
 
@@ -156,18 +157,27 @@ def _has(directory: Path, *names: str) -> bool:
     return all(os.path.isfile(directory / name) for name in names)
 
 
-def shards(index: Path) -> list[str]:
-    """The files with the tensors, as a `.index.json` lists them. Raises ValueError if it
+def shards(index: Path) -> dict[str, str]:
+    """The file of each tensor, as a `.index.json` lists them. Raises ValueError if it
     lists none, or any that are not in its directory."""
     try:
         with open(index, "rb") as file:
-            listed = dict(json.loads(file.read(MAX_INDEX_BYTES))).get("weight_map")
-        names = {str(name) for name in dict(listed or {}).values()}
-    except (OSError, ValueError, TypeError, RecursionError):
-        names = set()
-    if not names or not all(SHARD.fullmatch(name) for name in names):
-        raise ValueError(f"{index} is no list of a model's shards")
-    return sorted(names)
+            file_of = dict(json.loads(file.read(MAX_INDEX_BYTES)))["weight_map"]
+        right = all(SHARD.fullmatch(name) for name in file_of.values())
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
+        file_of = right = None
+    if not file_of or not right:
+        raise ValueError(
+            f"{index}: weight_map is no list of tensors and the files beside it"
+        )
+    return dict(file_of)
 
 
 def download_directory(weights: str | Path | None = None) -> Path:
