@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from numbers import Integral
 
 import numpy as np
@@ -57,32 +58,37 @@ def generate_tokens(
     rngs: Sequence[np.random.Generator],
 ) -> Iterator[Array]:
     """Continue a prompt without end, once for each of the B generators in `rngs`: the
-    next token of every continuation, int (B,), again and again."""
-    text = np.repeat([prompt], len(rngs), axis=0)  # (B, tokens so far)
-    x, cache = read_prompt(params, config, text)  # (B, C)
+    next token of every continuation, int (B,), again and again.
+
+    The cache has the keys and values of all tokens before, so each pass reads one token
+    and not all again. A single text usually takes `generate_with_guesses`, below: the
+    same tokens in less time.
+    """
+    seen = np.repeat([prompt], len(rngs), axis=0)  # (B, tokens so far)
+    x, cache = read_prompt(params, config, seen)  # (B, C)
     while True:
         logits = unembed(params, x)  # (B, V)
         choices = zip(logits, rngs, strict=True)
         tokens = np.array([sampling.choose(z, rng) for z, rng in choices])  # (B,)
         yield tokens
-        text = np.column_stack([text[:, -config.n_ctx :], tokens])
+        seen = np.column_stack([seen[:, -config.n_ctx :], tokens])
         if cache.length < config.n_ctx:
             x = forward(params, tokens[:, None], cache)[:, -1]  # (B, C)
         else:
-            x = slide(params, text, cache)
+            x = slide(params, seen, cache)
 
 
-def read_prompt(params: Params, config: Config, text: Array) -> tuple[Array, Cache]:
-    """Read a prompt (B, T), B times the same, once: its last vector, (B, C), and a cache
-    in which each of the B texts goes on by itself."""
-    once, cache = Cache(config), Cache(config, len(text))
-    x = prefill(params, text[:1], once)  # (1, T, C)
+def read_prompt(params: Params, config: Config, prompt: Array) -> tuple[Array, Cache]:
+    """Read a prompt (B, T), whose B rows are equal, once: its last vector, (B, C), and a
+    cache in which each of the B texts goes on by itself."""
+    once, cache = Cache(config), Cache(config, len(prompt))
+    x = prefill(params, prompt[:1], once)  # (1, T, C)
     cache.length = once.length
-    cache.kv[..., : cache.length, :] = once.kv[..., : cache.length, :]
-    return np.repeat(x[:, -1], len(text), axis=0), cache
+    cache.kv[..., : cache.length, :] = once.kv[..., : cache.length, :]  # 1 → B texts
+    return np.repeat(x[:, -1], len(prompt), axis=0), cache
 
 
-def slide(params: Params, text: Array, cache: Cache) -> Array:  # (B, T) → (B, C)
+def slide(params: Params, seen: Array, cache: Cache) -> Array:  # (B, T) → (B, C)
     """When the window is full: read the latest n_ctx // 2 tokens again, as if the text
     began there, and forget what was before.
 
@@ -91,48 +97,7 @@ def slide(params: Params, text: Array, cache: Cache) -> Array:  # (B, T) → (B,
     """
     n_ctx = cache.kv.shape[-2]
     cache.length = 0
-    return prefill(params, text[:, -max(1, n_ctx // 2) :], cache)[:, -1]
-
-
-def generate_with_guesses(
-    params: Params,
-    config: Config,
-    prompt: Sequence[int],
-    sampling: Sampling,
-    rng: np.random.Generator,
-) -> Iterator[Array]:
-    """The tokens of `generate_tokens` for one text, int (1,), in less time: the latest
-    token and a guess of what follows it (speed/lookup.py) are read in one pass."""
-    text, lookup = np.array(prompt), Lookup()
-    x, cache = read_prompt(params, config, text[None])  # (1, C)
-    guess: list[int] = []
-    while True:
-        tokens: list[int] = []
-        for logits in unembed(
-            params, x
-        ):  # after the latest token, and after each guess
-            tokens.append(sampling.choose(logits, rng))
-            yield np.array(tokens[-1:])
-            if tokens != guess[: len(tokens)]:
-                break
-        right = len(tokens) - 1
-        cache.length -= len(guess) - right  # what followed a wrong guess is forgotten
-        lookup.learn(len(guess), right)
-        text = np.append(text[-config.n_ctx :], tokens)
-        if cache.length < config.n_ctx:
-            guess = lookup.guess(text, room=config.n_ctx - cache.length - 1)
-            read = np.array([[tokens[-1], *guess]])  # (1, 1 + guesses)
-            x = forward(params, read, cache)[0]
-        else:
-            guess = []
-            x = slide(params, text[None], cache)
-
-
-def may_guess(sampling: Sampling) -> bool:
-    """Whether guesses leave the choice as it is. Logits of tokens read together differ by
-    some 1e-6 from those read one by one: among at most 100 candidates that changes one
-    choice in 100,000, among all 50,257 too many."""
-    return sampling.temperature == 0 or (sampling.top_k or math.inf) <= 100
+    return prefill(params, seen[:, -max(1, n_ctx // 2) :], cache)[:, -1]
 
 
 class TextStream:
@@ -181,27 +146,66 @@ def generate_text(
     Of a prompt longer than the context window only the end is read, with a warning.
     SAMPLES_AT_ONCE are generated together, then the next ones: memory stays bounded.
     """
-    tokens = tokenizer.encode(prompt, options.allow_special) or tokenizer.beginning()
-    if len(tokens) > config.n_ctx:
+    ids = tokenizer.encode(prompt, options.allow_special) or tokenizer.beginning()
+    if len(ids) > config.n_ctx:
         read = f"the model reads its last {config.n_ctx}"
-        warnings.warn(f"the prompt has {len(tokens)} tokens, {read}", stacklevel=2)
-        tokens = tokens[-config.n_ctx :]
-    root = np.random.SeedSequence(options.seed)
+        warnings.warn(f"the prompt has {len(ids)} tokens, {read}", stacklevel=2)
+        ids = ids[-config.n_ctx :]
+    given, root = (params, config, ids), np.random.SeedSequence(options.seed)
     for first in range(0, options.num_samples, SAMPLES_AT_ONCE):
         seeds = root.spawn(min(SAMPLES_AT_ONCE, options.num_samples - first))
         rngs = [np.random.default_rng(seed) for seed in seeds]
         streams = [TextStream(tokenizer, options.stops) for _ in rngs]
-        model = params, config, tokens, options.sampling
         if len(rngs) == 1 and may_guess(options.sampling):
-            steps = generate_with_guesses(*model, rngs[0])
+            steps = generate_with_guesses(*given, options.sampling, rngs[0])
         else:
-            steps = generate_tokens(*model, rngs)
-        for left, step in zip(reversed(range(options.max_tokens)), steps):
-            for i, (stream, token) in enumerate(
-                zip(streams, step.tolist(), strict=True), start=first
-            ):
+            steps = generate_tokens(*given, options.sampling, rngs)
+        for n, tokens in enumerate(islice(steps, options.max_tokens), start=1):
+            for i, stream in enumerate(streams):
                 if not stream.ended:
-                    text = stream.feed(token)
-                    yield i, text if left else text + stream.close()
+                    text = stream.feed(int(tokens[i]))
+                    last = stream.close() if n == options.max_tokens else ""
+                    yield first + i, text + last
             if all(stream.ended for stream in streams):
                 break
+
+
+def may_guess(sampling: Sampling) -> bool:
+    """Whether guesses leave the choice as it is. Logits of tokens read together differ by
+    some 1e-6 from those read one by one: among at most 100 candidates that changes one
+    choice in 100,000, among all 50,257 too many."""
+    return sampling.temperature == 0 or (sampling.top_k or math.inf) <= 100
+
+
+def generate_with_guesses(
+    params: Params,
+    config: Config,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    rng: np.random.Generator,
+) -> Iterator[Array]:
+    """The tokens of `generate_tokens` for one text, int (1,), in less time: the latest
+    token and a guess of what follows it (speed/lookup.py) are read in one pass."""
+    seen, lookup = np.array(prompt), Lookup()
+    x, cache = read_prompt(params, config, seen[None])  # (1, C)
+    guess: list[int] = []
+    while True:
+        tokens: list[int] = []
+        # x is (1 + len(guess), C): after the latest token, and after each guessed one
+        for logits in unembed(params, x):
+            tokens.append(sampling.choose(logits, rng))
+            yield np.array(tokens[-1:])
+            if (
+                tokens != guess[: len(tokens)]
+            ):  # a wrong guess, or one after all of them
+                break
+        n_right = len(tokens) - 1
+        cache.length -= len(guess) - n_right  # what followed a wrong guess is forgotten
+        lookup.learn(len(guess), n_right)
+        seen = np.append(seen[-config.n_ctx :], tokens)
+        if cache.length < config.n_ctx:
+            guess = lookup.guess(seen, room=config.n_ctx - cache.length - 1)
+            x = forward(params, np.array([[tokens[-1], *guess]]), cache)[0]
+        else:
+            guess = []
+            x = slide(params, seen[None], cache)

@@ -20,6 +20,8 @@ import numpy as np
 from .speed.product import product
 
 Array = np.ndarray
+# Nested by the checkpoint's names, which are those of the arguments of a box:
+# linear(x, **params["h"][0]["mlp"]["c_fc"]) is linear(x, w=…, b=…).
 Params = dict[str, Any]
 
 
@@ -44,41 +46,11 @@ class Config:
             raise ValueError(f"n_head {self.n_head} must divide n_embd {self.n_embd}")
 
 
-def shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every parameter's name, OpenAI's without the leading `model/`, and its shape."""
-    C = config.n_embd
-    yield from (("wte", (config.n_vocab, C)), ("wpe", (config.n_ctx, C)))
-    for h in (f"h{i}" for i in range(config.n_layer)):
-        for norm in "ln_1", "ln_2":
-            yield from ((f"{h}/{norm}/g", (C,)), (f"{h}/{norm}/b", (C,)))
-        for layer, n_in, n_out in (
-            ("attn/c_attn", C, 3 * C),
-            ("attn/c_proj", C, C),
-            ("mlp/c_fc", C, 4 * C),
-            ("mlp/c_proj", 4 * C, C),
-        ):
-            yield from ((f"{h}/{layer}/w", (n_in, n_out)), (f"{h}/{layer}/b", (n_out,)))
-    yield from (("ln_f/g", (C,)), ("ln_f/b", (C,)))
-
-
-def nest(tensors: dict[str, Array]) -> Params:
-    """{"h0/ln_1/g": array, …} → {"h": [{"ln_1": {"g": array}, …}], …}, for `forward`."""
-    params: Params = {}
-    for path, array in tensors.items():
-        *parents, name = path.split("/")
-        level = params
-        for parent in parents:
-            level = level.setdefault(parent, {})
-        level[name] = array
-    n_layer = sum(name[1:].isdecimal() for name in params)
-    params["h"] = [params.pop(f"h{i}") for i in range(n_layer)]
-    return params
-
-
 class Cache:
     """The keys and values of the tokens read so far, OpenAI's `past` and `present`.
 
-    kv (n_layer, 2, B, H, N, D) is reserved at once; its first `length` of N are filled.
+    kv      (n_layer, 2, B, H, N, D), of which `attn` writes the places of the T tokens
+    length  how many of the N places are filled; `forward` moves it on
     """
 
     def __init__(
@@ -88,6 +60,13 @@ class Cache:
         shape = (config.n_layer, 2, batch, H, n_ctx or config.n_ctx, D)
         self.kv = np.empty(shape, np.float32)
         self.length = 0
+
+
+def embed(params: Params, tokens: Array, n_past: int) -> Array:  # (B, T) → (B, T, C)
+    """wte[token] + wpe[position]: what the token is, and where."""
+    T = tokens.shape[1]
+    x: Array = params["wte"][tokens] + params["wpe"][n_past : n_past + T]
+    return x
 
 
 def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (…, C)
@@ -101,12 +80,13 @@ def layer_norm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:  # (�
 def linear(x: Array, w: Array, b: Array) -> Array:  # (…, n_in) → (…, n_out)
     """x @ w + b."""
     y = product(x, w)
-    y += b  # in place: y + b takes 3 % of a training step
+    y += b  # in place: a new array would take 3 % of a training step
     return y
 
 
 def gelu(x: Array) -> Array:
-    """x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel 2016)."""
+    """x/2 (1 + tanh(sqrt(2/π) (x + 0.044715 x³))), which approximates x Φ(x) (Hendrycks &
+    Gimpel 2016). Its derivative is in learning/backward.py."""
     u = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
     y: Array = x / 2 * (1 + np.tanh(u))
     return y
@@ -128,10 +108,10 @@ def merge_heads(x: Array) -> Array:  # (B, H, T, D) → (B, T, C)
 
 
 def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T, S)
-    """softmax(q kᵀ / sqrt(D)): how much each query attends to each key.
+    """softmax(q kᵀ / sqrt(D) + mask): how much each query attends to each key.
 
-    q (B, H, T, D) are of the last T of the S tokens of k (B, H, S, D). Each sees itself and
-    those before it; later ones get zero (Vaswani et al. 2017, sections 3.2.1 and 3.2.3).
+    q (B, H, T, D) are of the last T of the S tokens of k (B, H, S, D). The mask is -∞ where
+    the key is later than the query (Vaswani et al. 2017, sections 3.2.1 and 3.2.3).
     """
     T, D = q.shape[-2:]
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
@@ -145,12 +125,12 @@ def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, n_past: int) -> Ar
 
     kv (2, B, H, N, D) holds keys and values of n_past tokens, and receives those of the T.
     """
-    B, T, C = x.shape
-    H, S = kv.shape[2], n_past + T
-    qkv = linear(x, **c_attn).reshape(B, T, 3, H, C // H)
-    q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # each (B, H, T, D)
-    kv[0, :, :, n_past:S], kv[1, :, :, n_past:S] = k, v  # the cache is written here
-    keys, values = kv[:, :, :, :S]  # each (B, H, S, D), those of the past included
+    H, S = kv.shape[2], n_past + x.shape[1]
+    qkv = split_heads(linear(x, **c_attn), 3 * H)  # (B, 3 H, T, D)
+    q, k, v = qkv[:, :H], qkv[:, H : 2 * H], qkv[:, 2 * H :]  # each (B, H, T, D)
+    kv[0, :, :, n_past:S] = k  # the cache is written here
+    kv[1, :, :, n_past:S] = v
+    keys, values = kv[0, :, :, :S], kv[1, :, :, :S]  # (B, H, S, D), with those before
     y = attention_weights(q, keys) @ values  # (B, H, T, D)
     return linear(merge_heads(y), **c_proj)  # (B, T, C)
 
@@ -170,7 +150,7 @@ def block(x: Array, params: Params, kv: Array, n_past: int) -> Array:  # (B, T, 
 
 def blocks(params: Params, tokens: Array, kv: Array, n_past: int) -> Iterator[Array]:
     """The residual stream (B, T, C) after each block; kv (n_layer, 2, B, H, N, D)."""
-    x = params["wte"][tokens] + params["wpe"][n_past : n_past + tokens.shape[1]]
+    x = embed(params, tokens, n_past)
     for block_params, layer_kv in zip(params["h"], kv, strict=True):
         x = block(x, block_params, layer_kv, n_past)
         yield x
@@ -187,3 +167,35 @@ def forward(params: Params, tokens: Array, cache: Cache) -> Array:  # (B, T) →
 def unembed(params: Params, x: Array) -> Array:  # (…, C) → (…, V)
     """The logits: the inner product of x with the embedding of every token."""
     return product(x, params["wte"].T)
+
+
+def shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every parameter's name, OpenAI's without the leading `model/`, and its shape."""
+    C = config.n_embd
+    yield from (("wte", (config.n_vocab, C)), ("wpe", (config.n_ctx, C)))
+    for i in range(config.n_layer):
+        h = f"h{i}"
+        for norm in "ln_1", "ln_2":
+            yield from ((f"{h}/{norm}/g", (C,)), (f"{h}/{norm}/b", (C,)))
+        for layer, n_in, n_out in (
+            ("attn/c_attn", C, 3 * C),
+            ("attn/c_proj", C, C),
+            ("mlp/c_fc", C, 4 * C),
+            ("mlp/c_proj", 4 * C, C),
+        ):
+            yield from ((f"{h}/{layer}/w", (n_in, n_out)), (f"{h}/{layer}/b", (n_out,)))
+    yield from (("ln_f/g", (C,)), ("ln_f/b", (C,)))
+
+
+def nest(tensors: dict[str, Array]) -> Params:
+    """{"h0/ln_1/g": array, …} → {"h": [{"ln_1": {"g": array}, …}], …}, for `forward`."""
+    params: Params = {}
+    for path, array in tensors.items():
+        *parents, name = path.split("/")
+        level = params
+        for parent in parents:
+            level = level.setdefault(parent, {})
+        level[name] = array
+    n_layer = sum(name.startswith("h") for name in params)
+    params["h"] = [params.pop(f"h{i}") for i in range(n_layer)]
+    return params

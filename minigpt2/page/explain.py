@@ -35,6 +35,7 @@ FUNCTIONS: tuple[Callable[..., Any], ...] = (
     Tokenizer._encode_piece,
     model.forward,
     model.blocks,
+    model.embed,
     model.block,
     model.layer_norm,
     model.attn,
