@@ -24,10 +24,10 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 from minigpt2 import model
-from minigpt2.files.save import huggingface_name
+from minigpt2.files.tensor_names import huggingface_name
 from minigpt2.learning import backward, optimizer
 from minigpt2.speed.memory import keep_memory
-from minigpt2.speed.product import one_blas_thread
+from minigpt2.speed.product import use_one_blas_thread
 
 TINY = model.Config(n_vocab=4096, n_ctx=256, n_embd=192, n_head=6, n_layer=6)
 Step = Callable[[np.ndarray], float]  # tokens (B, T + 1) → loss
@@ -41,7 +41,7 @@ def initial() -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def numpy_step(threads: int) -> Step:
     keep_memory()
-    if not one_blas_thread():
+    if not use_one_blas_thread():
         print("NumPy's products have threads of their own: minigpt2.train would use 1")
     buffer, params = initial()
     adam = optimizer.AdamW(buffer, optimizer.n_matrix(TINY))
@@ -100,7 +100,7 @@ def timed(tokens: np.ndarray) -> tuple[float, float]:
 
 
 def profile(tokens: np.ndarray) -> None:
-    one_blas_thread()
+    use_one_blas_thread()
     nested = model.nest(initial()[1])
     grads = model.nest(optimizer.flat(TINY)[1])
     run = cProfile.Profile()

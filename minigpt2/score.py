@@ -2,7 +2,8 @@
 
     python -m minigpt2.score FILE
 
-prints the perplexity, the bits per byte, and what surprised the model most.
+(commands/score.py) prints the perplexity, the bits per byte, and what surprised the model
+most.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import minigpt2
-from minigpt2.files.save import huggingface_name
+from minigpt2.files.tensor_names import huggingface_name
 
 ROOT = Path(__file__).parents[1]
 SMALL = Path(__file__).with_name("official-small")  # conftest.small, in its directory

@@ -6,7 +6,7 @@ import pytest
 from helpers import transformers_model
 
 from minigpt2 import model
-from minigpt2.files.save import huggingface_name
+from minigpt2.files.tensor_names import huggingface_name
 from minigpt2.learning import backward, optimizer
 
 CONFIG = model.Config(n_vocab=23, n_ctx=9, n_embd=12, n_head=3, n_layer=2)

@@ -38,7 +38,11 @@ def imports(room):
     """The rooms that this one imports, inside functions too; not in the tail that makes
     a room a command."""
     tree = ast.parse(ROOMS[room].read_text(encoding="utf-8"))
-    tails = [node for node in tree.body if isinstance(node, ast.If)]
+    tails = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+    ]
     left_out = {id(n) for tail in tails for n in ast.walk(tail)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level and id(node) not in left_out:

@@ -25,7 +25,7 @@ from ..learning.training import STATE, LiveLine, Training, read_state
 from ..model import Array, Config
 from ..sampling import Sampling
 from ..speed.memory import keep_memory
-from ..speed.product import one_blas_thread
+from ..speed.product import use_one_blas_thread
 from ..tokenizer import Tokenizer
 from .console import Parser, fail, path, stop_on_signal, utf8
 
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     np.seterr(all="ignore")  # the loop looks for numbers that are not finite
     keep_memory()
-    if not one_blas_thread():
+    if not use_one_blas_thread():
         args.threads = 1
     try:
         training = start(args)

@@ -19,8 +19,8 @@ from . import formats
 from .crc32c import crc32c, masked
 from .layout import data_file, find_files
 from .locate import shards
-from .names import renamed, unused
 from .pickles import read_pytorch
+from .tensor_names import renamed, unused
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
 CONFIG = HPARAMS | {"n_vocab": "vocab_size", "n_ctx": "n_positions"}

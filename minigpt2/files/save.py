@@ -7,7 +7,6 @@ the file before it stays whole.
 
 import json
 import os
-import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from ..model import Array, Config
 from ..tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
 from .byte_level import ByteLevelTokenizer
+from .tensor_names import huggingface_name
 
 
 def replace(path: Path, parts: Iterable[bytes | memoryview]) -> None:
@@ -63,14 +63,6 @@ def write_safetensors(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the arrays are aligned in a mapped file
     replace(path, [struct.pack("<Q", len(text)), text, *parts])
-
-
-def huggingface_name(name: str) -> str:
-    """OpenAI's name → Hugging Face's: h0/attn/c_attn/w becomes
-    transformer.h.0.attn.c_attn.weight."""
-    name = re.sub(r"^h(\d+)/", r"h/\1/", name).replace("/", ".")
-    name = re.sub(r"^(wte|wpe)$|\.[gw]$", r"\1.weight", name)
-    return "transformer." + re.sub(r"\.b$", ".bias", name)
 
 
 def write_model(directory: Path, params: dict[str, Array]) -> None:

@@ -1,5 +1,6 @@
 """Text files → windows of tokens to learn from."""
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,21 +97,25 @@ def draw_windows(
     has to be remembered to go on.
 
     A share `drills` of them is drills instead: a few random tokens of the text, again and
-    again. Only copying foretells them, and books seldom reward it: without drills, a small
-    model does not learn to copy (weights/tiny/README.md).
+    again. Only copying foretells them, and books seldom reward it. (In the shape of tiny,
+    after 16 M tokens: the strongest head that copies has an induction score of 0.03
+    without drills, and of 0.35 with a tenth of them.)
     """
-    n = max(1, (len(tokens) - 1) // n_ctx - 1)
-    starts = np.empty(count, np.int64)
-    for epoch in range(first // n, (first + count - 1) // n + 1):
+    n = max(1, (len(tokens) - 1) // n_ctx - 1)  # one fewer, to leave room for the cut
+
+    @functools.cache
+    def starts(epoch: int) -> Array:  # int (n,)
         rng = np.random.default_rng((seed, epoch))
-        cuts = rng.integers(len(tokens) - n * n_ctx) + n_ctx * rng.permutation(n)
-        begin = epoch * n  # the number of this epoch's first window
-        start, stop = max(first, begin), min(first + count, begin + n)
-        starts[start - first : stop - first] = cuts[start - begin : stop - begin]
-    batch: Array = tokens[starts[:, None] + np.arange(n_ctx + 1)]
-    for i, window in enumerate(batch if drills else ()):
-        rng = np.random.default_rng((seed, first + i, 1))  # 1: no epoch's generator
-        if rng.random() < drills:
-            few = rng.choice(tokens, rng.integers(4, 4 + n_ctx // 5))
-            window[:] = np.resize(few, len(window))
+        cut = rng.integers(len(tokens) - n * n_ctx)
+        return np.asarray(cut + n_ctx * rng.permutation(n))
+
+    numbers = range(first, first + count)
+    places = np.array([starts(k // n)[k % n] for k in numbers])  # (count,)
+    batch: Array = tokens[places[:, None] + np.arange(n_ctx + 1)]
+    if drills:
+        for k, window in zip(numbers, batch, strict=True):
+            rng = np.random.default_rng((seed, k, 1))  # 1: no epoch's generator
+            if rng.random() < drills:
+                few = rng.choice(tokens, rng.integers(4, 4 + n_ctx // 5))
+                window[:] = np.resize(few, len(window))
     return batch

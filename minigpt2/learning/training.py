@@ -103,8 +103,9 @@ class Training:
         log_probabilities(self.nested, self.config, tokens[: self.config.n_ctx])
 
     def save(self) -> None:
-        """Write log, state and model, in this order: the state never knows less than
-        the model, nor more than the log."""
+        """Write log, state and model, in this order. After a kill in between, the log may
+        be ahead and the model behind; `restore` drops rows of the one and writes the other.
+        """
         table = io.StringIO()
         writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -1,1 +1,2 @@
-"""What makes GPT-2 fast and changes no number: delete it, write x @ w, and it works."""
+"""What makes GPT-2 fast and changes numbers only by rounding: x @ w for `product`, `forward` for
+`prefill` and `generate_tokens` for `generate_with_guesses` do the same."""

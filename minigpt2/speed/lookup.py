@@ -3,7 +3,7 @@
 GPT-2 repeats its prompt and itself. Where the latest tokens have occurred before, what
 followed them then may follow again. `generate.generate_with_guesses` reads such a guess
 together with the latest token, in one forward pass. That gives the logits after each of
-them in little more time than after one, because the weights are read from memory once
+them: eight tokens for the time of 2.5, because the weights are read from memory once
 (prompt lookup decoding: Saxena 2023; after Leviathan et al. 2023, "Fast Inference from
 Transformers via Speculative Decoding").
 
@@ -17,9 +17,9 @@ import numpy as np
 from ..model import Array
 
 NGRAM = 3  # tokens that must have occurred before
-# How many tokens are guessed, and what reading them costs if they are wrong: in tokens'
-# time, on two cores at the 124M shape (benchmarks/speed.py). With the latest token they
-# make passes of 4, 8, 16 or 32 rows, which suit BLAS.
+# How many tokens are guessed, and the extra time of their pass, in tokens: on two cores,
+# at the 124M shape, about (benchmarks/speed.py). With the latest token they make passes
+# of 4, 8, 16 or 32 rows, which suit BLAS.
 COST = {3: 1.0, 7: 1.5, 15: 2.0, 31: 2.5}
 SHORTEST, LONGEST = min(COST), max(COST)
 WASTE = 0.04  # where all guesses are wrong, a text takes at most this much more time
@@ -28,8 +28,9 @@ WASTE = 0.04  # where all guesses are wrong, a text takes at most this much more
 class Lookup:
     """When to guess, and how much.
 
-    `credit` is the time saved so far, in tokens. A guess is made when it, or WASTE of the
-    time since, can pay for a wrong one. A guess that was right doubles the next.
+    `credit` is the time saved so far, in tokens, and grows by WASTE with each pass. It must
+    pay for the shortest guess; a longer one has been earned, since only a guess that was
+    right doubles the next. When guesses are made at all: `generate.may_guess`.
     """
 
     def __init__(self) -> None:

@@ -21,13 +21,13 @@ CHUNK_ROWS = 128  # of a prompt: full speed for BLAS, and little memory
 def prefill(
     params: Params, tokens: Array, cache: Cache, rows: int = CHUNK_ROWS
 ) -> Array:  # (B, T) → (B, T, C)
-    """The same as `model.forward`, read in chunks of `rows` tokens, B times T of them."""
+    """The same as `model.forward`, in chunks of at most `rows` tokens of the whole batch."""
     B, T = tokens.shape
     size, past = max(1, rows // B), cache.length
     chunks = [tokens[:, i : i + size] for i in range(0, T, size)]
-    get, set = openblas() or (lambda: 1, None)
-    threads = get()
-    if set is None or not 1 < threads <= len(chunks):
+    get_threads, set_threads = openblas() or (lambda: 1, None)
+    threads = get_threads()
+    if set_threads is None or not 1 < threads <= len(chunks):
         xs = [model.forward(params, chunk, cache) for chunk in chunks]
         return np.concatenate(xs, axis=1)
 
@@ -51,11 +51,11 @@ def prefill(
             for event in passed[i]:  # should it fail, no other waits for it
                 event.set()
 
-    set(1)
+    set_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
             x = np.concatenate(list(pool.map(read, range(len(chunks)))), axis=1)
     finally:
-        set(threads)
+        set_threads(threads)
     cache.length += T
     return model.layer_norm(x, **params["ln_f"])

@@ -16,7 +16,7 @@ Array = np.ndarray
 
 FEW_ROWS = 4
 COLUMNS_AT_ONCE = 4096  # of 768 floats: 12 MB, which a processor's cache holds
-TILE = 8  # rows that BLAS computes together; those that fill no tile take it longer
+TILE = 8  # rows that BLAS computes together; a tile that is not full takes longer
 
 
 def product(x: Array, w: Array) -> Array:  # (…, n_in), (n_in, n_out) → (…, n_out)
@@ -54,13 +54,13 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
                 f"{prefix}openblas_{verb}_num_threads{suffix}"
                 for verb in ("get", "set")
             )
-            get, set = (getattr(library, name, None) for name in names)
-            if get and set:
-                return get, set
+            get_threads, set_threads = (getattr(library, name, None) for name in names)
+            if get_threads and set_threads:
+                return get_threads, set_threads
     return None
 
 
-def one_blas_thread() -> bool:
+def use_one_blas_thread() -> bool:
     """Let a matrix product run on the thread that asks for it; False if BLAS has
     no such setting.
 

@@ -1,4 +1,4 @@
-"""What tools call a tensor → OpenAI's name for it, and which tensors a model does not use."""
+"""OpenAI's name of a tensor ⇄ other tools' names, and which tensors a model does not use."""
 
 import re
 from collections.abc import Collection
@@ -20,6 +20,14 @@ def openai_name(name: str) -> str:
     name = re.sub(r"(ln_\w)\.weight$", r"\1.g", name)
     name = re.sub(r"\.weight$", ".w", name)
     return re.sub(r"\.bias$", ".b", name).replace(".", "/")
+
+
+def huggingface_name(name: str) -> str:
+    """OpenAI's name → Hugging Face's: h0/attn/c_attn/w becomes
+    transformer.h.0.attn.c_attn.weight."""
+    name = re.sub(r"^h(\d+)/", r"h/\1/", name).replace("/", ".")
+    name = re.sub(r"^(wte|wpe)$|\.[gw]$", r"\1.weight", name)
+    return "transformer." + re.sub(r"\.b$", ".bias", name)
 
 
 def renamed(tensors: dict[str, T]) -> dict[str, T]:
