@@ -59,6 +59,13 @@ HANGS = 30  # seconds after which a case is stopped
 TENSORS, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.json"
 INDEX_JSON = f"{TENSORS}.index.json"
 TOKENIZER, KIND = "tokenizer.json", Path(__file__).with_name("kinds")
+SETTINGS = {
+    "tokenizer_class": "GPT2Tokenizer",
+    "add_prefix_space": False,
+    "added_tokens_decoder": {"599": {"content": "<|endoftext|>", "special": True}},
+    "additional_special_tokens": ["<|endoftext|>"],
+    "eos_token": {"content": "<|endoftext|>", "lstrip": False},
+}
 N_VOCAB = 300  # of the checkpoint in Hugging Face's layout
 MAX_VOCABULARY_BYTES = MOST_BYTES + BYTES_PER_TOKEN * N_VOCAB
 INTEGERS = [0, 1, 2, 3, 4, 8, 24, 40, 96, 127, 128, 300, 1000, 215616, 2**31 - 1]
@@ -558,9 +565,7 @@ def originals(path):
     config = Config(n_vocab=600, n_ctx=8, n_embd=8, n_head=2, n_layer=1)
     directories["own"] = own = huggingface(path / "own", sizes=config)
     shutil.copyfile(KIND / TOKENIZER, own / TOKENIZER)
-    shutil.copyfile(
-        path / "hf" / "tokenizer_config.json", own / "tokenizer_config.json"
-    )
+    (own / "tokenizer_config.json").write_text(json.dumps(SETTINGS))
     return {
         name: (directory, places(directory)) for name, directory in directories.items()
     }

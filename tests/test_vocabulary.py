@@ -273,7 +273,7 @@ def test_a_model_that_was_not_made_larger_for_a_token_says_so(tmp_path):
     tokens = [*FILE["added_tokens"], added(600, "<pad>")]
     write(tmp_path, tokenizer=changed(added_tokens=tokens))
     with pytest.warns(
-        UserWarning, match=r"lacks added tokens: <pad> \(n_vocab is 600\)"
+        UserWarning, match=r"lacks the added tokens '<pad>' \(n_vocab is 600\)"
     ):
         tokenizer = open_tokenizer(tmp_path, config())
     plain = open_tokenizer(KINDS, config())
@@ -551,8 +551,10 @@ BOS = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "
         ({"post_processor": TEMPLATE | {"single": BOS}}, "post_processor has single"),
         ({"post_processor": {"type": "RobertaProcessing"}}, "'RobertaProcessing'"),
         ({"decoder": {"type": "WordPiece"}}, "decoder is 'WordPiece'"),
-        ({"vocab": []}, "no vocab"),
-        ({"merges": {}}, "no vocab, merges"),
+        ({"vocab": []}, "vocab is []"),
+        ({"merges": {}}, "no lists of merges"),
+        ({"a\nb": 1}, r"has a\nb 1"),
+        ({"x" * 999: 1}, "has xxx"),
         ({"merges": ["a b c"]}, "merge 1 is 'a b c'"),
         ({"merges": [["h", "e"], ["a", 1]]}, "merge 2 is ['a', 1]"),
         ({"merges": [["h", "e"], ["h", "he"]]}, "merge 2 needs 'hhe', no token"),
@@ -590,6 +592,9 @@ def test_what_a_tokenizer_json_says_that_is_not_known_is_refused(
         ({"added_tokens_decoder": {"599": added(599, "<x>")}}, "token 599"),
         ({"added_tokens_decoder": {"600": added(600, "<|endoftext|>")}}, "twice"),
         ({"added_tokens_decoder": {"x": added(600, "<x>")}}, "'x'"),
+        ({"added_tokens_decoder": [1]}, "[1]"),
+        ({"additional_special_tokens": 5}, "5, expected a list"),
+        ({"eos_token": {"content": "<|endoftext|>", "lstrip": True}}, "lstrip"),
     ],
 )
 def test_what_a_tokenizer_config_says_that_changes_ids_is_refused(

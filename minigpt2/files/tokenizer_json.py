@@ -7,6 +7,7 @@ not: transformers switches them off for a text. Every function raises ValueError
 """
 
 import reprlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..tokenizer import CHARACTERS
@@ -73,23 +74,20 @@ def parts_of_tokenizer_json(file: Json, settings: Json) -> Parts:
     if any(step.get("individual_digits") for step in cuts):
         cut = r"\p{N}|\P{N}+"
     rules = Rules(tuple(step["type"] for step in normalizers), cut, bool(space))
-    ids, merges, added = (
-        model.get("vocab"),
-        model.get("merges"),
-        file.get("added_tokens"),
-    )
-    if type(ids) is not dict or type(merges) is not list or type(added) is not list:
-        raise ValueError("tokenizer.json has no vocab, merges and added_tokens")
-    return Parts(ids, _pairs(merges), [_added(token) for token in added], rules)
+    merges, added = model.get("merges"), file.get("added_tokens")
+    if type(merges) is not list or type(added) is not list:
+        raise ValueError("no lists of merges and added_tokens")
+    tokens = [_added(token) for token in added]
+    return Parts(_ids(model.get("vocab")), _pairs(merges), tokens, rules)
 
 
 def parts_of_vocab_json(
-    ids: dict[str, int], merges: list[Any], added: dict[str, int], settings: Json
+    vocab: Json, merges: list[Any], added: Json, settings: Json
 ) -> Parts:
     """The same of vocab.json, merges.txt and added_tokens.json. A name that no merge
     makes was added, even if no file says so: no text would lead to it."""
-    two = _pairs(merges)
-    made = {a + b for a, b in two}.union(CHARACTERS)
+    ids, pairs = _ids(vocab), _pairs(merges)
+    made = {a + b for a, b in pairs}.union(CHARACTERS)
     unmade = {n: i for n, i in ids.items() if n.isascii() and n not in made}
     words = added.keys() - named(settings).values()
     tokens = (unmade | added).items()
@@ -97,7 +95,7 @@ def parts_of_vocab_json(
     if space not in BOTH:
         raise ValueError(f"add_prefix_space is {_short(space)}")
     special = [_added({"content": n, "special": n not in words}, i) for n, i in tokens]
-    return Parts(ids, two, special, Rules(prefix_space=space))
+    return Parts(ids, pairs, special, Rules(prefix_space=space))
 
 
 def with_settings(parts: Parts, settings: Json) -> Parts:
@@ -112,25 +110,34 @@ def with_settings(parts: Parts, settings: Json) -> Parts:
     tokens = {token.id: token for token in parts.added}
     if len(tokens) < len(parts.added):
         raise ValueError("two added tokens have one id")
-    for number, fields in (settings.get("added_tokens_decoder") or {}).items():
+    decoder = settings.get("added_tokens_decoder") or {}
+    if type(decoder) is not dict:
+        raise ValueError(f"added_tokens_decoder is {_short(decoder)}")
+    for number, fields in decoder.items():
         token = _added(fields, int(number))
         if tokens.setdefault(token.id, token).content != token.content:
             raise ValueError(f"tokenizer_config.json has another token {number}")
-    contents = {token.content for token in tokens.values()}
-    if len(contents) < len(tokens):
+    added = {token.content: token for token in tokens.values()}
+    if len(added) < len(tokens):
         raise ValueError("a token was added twice")
     for name in named(settings).values():
-        if name in parts.ids and name not in contents:
-            token = Added(parts.ids[name], name)
-            tokens.setdefault(token.id, token)
-    return parts._replace(added=[*tokens.values()])
+        if name in parts.ids:
+            added.setdefault(name, Added(parts.ids[name], name))
+    for _, fields in _named(settings):
+        if isinstance(fields, dict) and (
+            known := added.get(str(fields.get("content")))
+        ):
+            for flag in "single_word", "lstrip", "rstrip":
+                if fields.get(flag, False) not in (False, getattr(known, flag)):
+                    raise ValueError(f"{_short(known.content)} has {flag} in one file")
+    return parts._replace(added=[*added.values()])
 
 
 def check_ids(parts: Parts, n_vocab: int) -> None:
     """See that each name has an id of its own, below n_vocab."""
     names: dict[int, str] = {}
     for name, i in [*parts.ids.items(), *((t.content, t.id) for t in parts.added)]:
-        if type(i) is not int or not 0 <= i < n_vocab:
+        if not 0 <= i < n_vocab:
             size = f"n_vocab is {n_vocab}"
             raise ValueError(f"token {_short(name)} has id {_short(i)}, {size}")
         if names.setdefault(i, name) != name or parts.ids.get(name, i) != i:
@@ -139,13 +146,18 @@ def check_ids(parts: Parts, n_vocab: int) -> None:
 
 def named(settings: Json) -> dict[str, str]:
     """The special tokens: {"eos_token": "</s>", …}, and those that have no name."""
-    given = {key: token for key, token in settings.items() if key.endswith("_token")}
+    texts = {k: t.get("content") if type(t) is dict else t for k, t in _named(settings)}
+    return {key: text for key, text in texts.items() if type(text) is str}
+
+
+def _named(settings: Json) -> Iterator[tuple[str, Any]]:
+    yield from (item for item in settings.items() if item[0].endswith("_token"))
     for key in "additional_special_tokens", "extra_special_tokens":
-        more = settings.get(key)
-        tokens = more.values() if isinstance(more, dict) else more or []
-        given |= {f"{key} {n}": token for n, token in enumerate(tokens)}
-    texts = [t.get("content") if isinstance(t, dict) else t for t in given.values()]
-    return {k: t for k, t in zip(given, texts, strict=True) if isinstance(t, str)}
+        more = settings.get(key) or []
+        tokens = [*more.values()] if isinstance(more, dict) else more
+        if type(tokens) is not list:
+            raise ValueError(f"{key} is {_short(more)}, expected a list")
+        yield from ((f"{key} {n}", token) for n, token in enumerate(tokens))
 
 
 def _added(found: Any, i: int | None = None) -> Added:
@@ -156,6 +168,15 @@ def _added(found: Any, i: int | None = None) -> Added:
     if type(i) is not int or type(content) is not str or not content:
         raise ValueError(f"{_short(found)} is no token")
     return Added(i, content, **{flag: token[flag] for flag in flags if flag in token})
+
+
+def _ids(vocab: Any) -> dict[str, int]:
+    if type(vocab) is not dict:
+        raise ValueError(f"vocab is {_short(vocab)}, expected ids by names")
+    for name, i in vocab.items():
+        if type(i) is not int:
+            raise ValueError(f"token {_short(name)} has id {_short(i)}")
+    return vocab
 
 
 def _pairs(merges: list[Any]) -> list[tuple[str, str]]:
@@ -186,7 +207,8 @@ def _only(what: str, part: Any, keys: str = "", **values: list[Any]) -> Json:
         )
     for key, value in part.items():
         if key not in keys.split() and value not in values.get(key, []):
-            raise ValueError(f"{what} has {key} {_short(value)}, not known here")
+            name = _short(key)[1:-1]
+            raise ValueError(f"{what} has {name} {_short(value)}, not known here")
     return part
 
 

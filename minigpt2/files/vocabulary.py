@@ -4,6 +4,7 @@ They are those of the model's own files, `tokenizer.json` or else `vocab.json` w
 `merges.txt`; or OpenAI's; or the tokenizer is refused, and none is guessed.
 """
 
+import reprlib
 import warnings
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -68,10 +69,10 @@ def open_tokenizer(directory: str | Path, config: Config) -> Tokenizer:
         ) from None
     if isinstance(tokenizer, ByteLevelTokenizer):
         names = [n for n in tokenizer.special | tokenizer.words if n != END_OF_TEXT]
-        shown = ", ".join(map(repr, names[:8])) + ", …" * (len(names) > 8)
         how = "in a prompt, special ones are plain text unless they are allowed"
         if names:
-            warnings.warn(f"the vocabulary has added {shown}: {how}", stacklevel=4)
+            notice = f"the vocabulary has the added tokens {_shown(names)}: {how}"
+            warnings.warn(notice, stacklevel=4)
     return tokenizer
 
 
@@ -129,10 +130,11 @@ def _openai_list(files: dict[str, Path], n_vocab: int) -> Path:
 
 def _tokenizer(n_vocab: int, parts: Parts, files: list[Path]) -> Tokenizer:
     # people add a special token, and leave the model as large as it was
-    without = {t.content for t in parts.added if t.special and t.id >= n_vocab}
+    without = [t.content for t in parts.added if t.special and t.id >= n_vocab]
     if without:
-        names, size = ", ".join(sorted(without)), f"n_vocab is {n_vocab}"
-        warnings.warn(f"the model lacks added tokens: {names} ({size})", stacklevel=6)
+        size = f"n_vocab is {n_vocab}"
+        problem = f"the model lacks the added tokens {_shown(without)} ({size})"
+        warnings.warn(problem, stacklevel=6)
     added = [token for token in parts.added if token.content not in without]
     parts = parts._replace(added=added)
     check_ids(parts, n_vocab)
@@ -176,6 +178,10 @@ def _begin_and_end(
     begins = [i for ids in candidates("bos") for i in ids if i in special.values()]
     tokenizer.eot = begins[0] if begins else None
     tokenizer.ends = frozenset(next(filter(None, candidates("eos")), []))
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(map(reprlib.repr, names[:8])) + ", …" * (len(names) > 8)
 
 
 def _read_merges(path: Path, n_vocab: int) -> list[str]:
