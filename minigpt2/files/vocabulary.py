@@ -78,35 +78,33 @@ def open_tokenizer(directory: str | Path, config: Config) -> Tokenizer:
 
 def _open(directory: Path, n_vocab: int) -> Tokenizer:
     files = {path.name: path for path in directory.iterdir() if path.is_file()}
-
     n_read = min(n_vocab, MOST_TOKENS)
 
     def read(name: str) -> Json:
         return _read_json(files[name], n_read) if name in files else {}
 
+    def parts() -> Parts:
+        if TOKENIZER in files:
+            return parts_of_tokenizer_json(main, settings)
+        merges = _read_merges(files[own[1]], n_read)
+        return parts_of_vocab_json(main, merges, read(ADDED), settings)
+
     settings = read(NAMED) | read(SETTINGS)
-    pair = next((pair for pair in PAIRS if files.keys() >= set(pair)), ())
-    if TOKENIZER in files:
-        name, main = TOKENIZER, read(TOKENIZER)
-    elif pair:
-        name, main = " and ".join(pair), read(pair[0])
-    else:
-        path = _openai_list(files, n_vocab)
-        name = path.name
+    pairs = [pair for pair in PAIRS if files.keys() >= set(pair)]
+    own = [TOKENIZER] if TOKENIZER in files else [*pairs[0]] if pairs else []
+    main = read(own[0]) if own else {}
+    path = None if own else _openai_list(files, n_vocab)
     try:
-        if name == TOKENIZER:
-            parts = parts_of_tokenizer_json(main, settings)
-        elif pair:
-            merges = _read_merges(files[pair[1]], n_read)
-            parts = parts_of_vocab_json(main, merges, read(ADDED), settings)
-        else:
+        if path:
             tokenizer = Tokenizer(_read_merges(path, n_read), n_vocab)
-        if name == TOKENIZER or pair:
-            used = (TOKENIZER, SETTINGS, NAMED, ADDED, *pair)
-            sources = [files[file] for file in used if file in files]
-            tokenizer = _tokenizer(n_vocab, with_settings(parts, settings), sources)
+        else:
+            used = (TOKENIZER, SETTINGS, NAMED, ADDED, *own)
+            sources = [files[file] for file in dict.fromkeys(used) if file in files]
+            tokenizer = _tokenizer(n_vocab, with_settings(parts(), settings), sources)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(
+            f"{path.name if path else ' and '.join(own)}: {error}"
+        ) from None
     stated = read("generation_config.json"), read("config.json")
     _begin_and_end(tokenizer, stated, named(settings))
     return tokenizer
