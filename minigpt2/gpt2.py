@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from .files.checkpoint import read_model
-from .files.vocabulary import open_tokenizer
 from .generate import Options, generate_text
 from .model import Array, Cache, Config, Params, nest, unembed
 from .sampling import Sampling, check_type
@@ -41,6 +40,8 @@ class GPT2:
         """Text ⇄ token ids: those of the model's directory, or else OpenAI's. Raises
         CheckpointError if they are not known, or not of byte-level byte-pair encoding:
         `logits` still works then."""
+        from .files.vocabulary import open_tokenizer  # here: logits need no tokenizer
+
         if self._directory is None:
             return Tokenizer.from_file(n_vocab=self.config.n_vocab)
         return open_tokenizer(self._directory, self.config)

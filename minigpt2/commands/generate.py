@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -131,12 +130,13 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         temperature = 0 if args.greedy else args.temperature
+        equal = temperature == 0 and args.num_samples > 1
         options = Options(
             max_tokens=args.max_tokens,
             sampling=Sampling(temperature, args.top_k, args.top_p),
             seed=args.seed,
             stops=args.stop,
-            num_samples=args.num_samples,
+            num_samples=1 if equal else args.num_samples,
             allow_special=args.special,
         )
     except ValueError as error:  # it begins with the name of an option
@@ -144,9 +144,8 @@ def main(argv: list[str] | None = None) -> None:
     for stop in args.stop:
         if "\\n" in stop:
             notice(f"--stop '{stop}' {NO_BREAK}")
-    if temperature == 0 and options.num_samples > 1:
+    if equal:
         notice(EQUAL)
-        options = replace(options, num_samples=1)
     try:
         texts = prompts(args.prompt)
         asked, hint = isinstance(texts, Iterator), SPACE

@@ -28,7 +28,6 @@ NORMALIZERS: dict[str, Callable[[str], str]] = {
 }
 
 NONE = -1  # no id
-WORD, SPACE = regex.compile(r"\w"), regex.compile(r"\s")
 
 
 class Added(NamedTuple):
@@ -189,11 +188,11 @@ def _split(
         beside = text[start - 1 : start], text[end : end + 1]
         if token.special and not allow_special:
             continue
-        if token.single_word and any(map(WORD.match, beside)):
+        if token.single_word and regex.search(r"\w", "".join(beside)):
             continue
-        while token.lstrip and start > done and SPACE.match(text, start - 1):
+        while token.lstrip and start > done and regex.match(r"\s", text, pos=start - 1):
             start -= 1
-        while token.rstrip and SPACE.match(text, end):
+        while token.rstrip and regex.match(r"\s", text, pos=end):
             end += 1
         if done < start:
             yield text[done:start]

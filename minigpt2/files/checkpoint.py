@@ -19,7 +19,6 @@ from . import formats
 from .crc32c import crc32c, masked
 from .layout import data_file, find_files
 from .locate import shards
-from .pickles import read_pytorch
 from .tensor_names import renamed, unused
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
@@ -224,7 +223,10 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array]]:
 
 def _in_file(path: Path) -> Places:
     data = _map(path)
-    read = read_pytorch if path.suffix == ".bin" else formats.read_safetensors
+    if path.suffix == ".bin":
+        from .pickles import read_pytorch as read  # here: few models need it
+    else:
+        read = formats.read_safetensors
     with _reading(path):
         return {name: (data, entry) for name, entry in read(data.data).items()}
 

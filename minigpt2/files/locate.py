@@ -1,7 +1,6 @@
 """A model's name → its directory: where do weights live?"""
 
 import functools
-import json
 import os
 import re
 import sys
@@ -160,6 +159,8 @@ def _has(directory: Path, *names: str) -> bool:
 def shards(index: Path) -> dict[str, str]:
     """The file of each tensor, as a `.index.json` lists them. Raises ValueError if it
     lists none, or any that are not in its directory."""
+    import json  # here: --help does not need it
+
     try:
         with open(index, "rb") as file:
             file_of = dict(json.loads(file.read(MAX_INDEX_BYTES)))["weight_map"]
