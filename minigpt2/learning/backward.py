@@ -4,9 +4,10 @@ Each function here is a box of `model.py` that remembers how it was reached. It 
 its output and a function `backward`. That one takes dy, the gradient of the loss with
 respect to the output. It adds the gradients of the box's own parameters to `grads`, and
 returns dx, the gradient with respect to the input: the chain rule, one box at a time
-(Rumelhart, Hinton & Williams 1986). `layer_norm`, `linear` and `gelu` call `model.py`;
-`attn`, `mlp` and `block` are chains of them, and of their `backward`s in the opposite
-order. `embed` is the one end, and `cross_entropy` the other, which returns dx at once.
+(Rumelhart, Hinton & Williams 1986). `layer_norm` and `gelu` compute what both ways need
+only once. `attn`, `mlp` and `block` are chains of boxes, and of their `backward`s in the
+opposite order. `embed` is the one end, and `cross_entropy` the other, which returns dx at
+once.
 
 The letters of the shapes are those of `model.py`; R are rows, B and T made one axis.
 `grads` has the names and the shapes of `params`. Everything works in the precision of
@@ -44,11 +45,11 @@ def layer_norm(x: Array, params: Params, grads: Params, eps: float = 1e-5) -> Bo
     dx = (dx̂ - mean(dx̂) - x̂ mean(dx̂ x̂)) / σ: to shift or to stretch a row of x does
     not change y, so the gradient has no part in these two directions.
     """
-    y = model.layer_norm(x, **params, eps=eps)
+    centred = x - x.mean(-1, keepdims=True)
+    sigma = np.sqrt(np.square(centred).mean(-1, keepdims=True) + eps)  # (…, 1)
+    normal = centred / sigma  # x̂, (…, C)
 
     def backward(dy: Array) -> Array:
-        sigma = np.sqrt(x.var(-1, keepdims=True) + eps)  # (…, 1)
-        normal = (x - x.mean(-1, keepdims=True)) / sigma  # x̂, (…, C)
         grads["g"] += rows(dy * normal).sum(0)
         grads["b"] += rows(dy).sum(0)
         dnormal = params["g"] * dy  # dx̂
@@ -57,7 +58,7 @@ def layer_norm(x: Array, params: Params, grads: Params, eps: float = 1e-5) -> Bo
         dx: Array = (dnormal - shift - stretch) / sigma
         return dx
 
-    return y, backward
+    return params["g"] * normal + params["b"], backward
 
 
 def linear(x: Array, params: Params, grads: Params) -> Box:
@@ -79,20 +80,17 @@ def gelu(x: Array) -> Box:
 
     dx = dy (Φ + x Φ'),  Φ' = 2 Φ (1 - Φ) u',  u' = a + 3 b x².
     """
-    y = model.gelu(x)
     a, b = math.sqrt(2 / math.pi), math.sqrt(2 / math.pi) * 0.044715
-
-    def backward(dy: Array) -> Array:
-        dx = np.empty(x.shape, x.dtype)
-        for i in range(0, len(rows(x)), ROWS_AT_ONCE):
-            few = slice(i, i + ROWS_AT_ONCE)
-            z = rows(x)[few]
-            phi = (1 + np.tanh(a * z + b * z * z * z)) / 2
-            dphi = 2 * phi * (1 - phi) * (a + 3 * b * z * z)
-            rows(dx)[few] = rows(dy)[few] * (phi + z * dphi)
-        return dx
-
-    return y, backward
+    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    for i in range(0, len(rows(x)), ROWS_AT_ONCE):
+        few = slice(i, i + ROWS_AT_ONCE)
+        z = rows(x)[few]
+        zz = z * z
+        phi = (1 + np.tanh(z * (a + b * zz))) / 2
+        dphi = 2 * phi * (1 - phi) * (a + 3 * b * zz)
+        rows(y)[few] = z * phi
+        rows(slope)[few] = phi + z * dphi
+    return y, lambda dy: dy * slope
 
 
 def attn(x: Array, params: Params, grads: Params, n_head: int) -> Box:  # (B, T, C)
@@ -194,14 +192,15 @@ def cross_entropy(
         at_target = np.arange(len(x[few])), targets[few]
         z = model.unembed(params, x[few])  # (rows, V)
         z -= z.max(-1, keepdims=True)
-        e = np.exp(z)
-        total = e.sum(-1, keepdims=True)
-        loss += (np.log(total[:, 0]) - z[at_target]).sum(dtype=np.float64)
-        dz = scale / total * e
-        dz[at_target] -= scale
-        grads["wte"] += dz.T @ x[few]
-        dx[few] = dz @ wte
-    return loss * scale, dx
+        loss -= z[at_target].sum(dtype=np.float64)
+        p = np.exp(z, out=z)
+        total = p.sum(-1, keepdims=True)
+        loss += np.log(total).sum(dtype=np.float64)
+        p /= total
+        p[at_target] -= 1  # p is now dz / scale
+        grads["wte"] += p.T @ (scale * x[few])
+        dx[few] = p @ wte
+    return scale * loss, scale * dx
 
 
 def loss_and_gradient(

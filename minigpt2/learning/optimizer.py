@@ -1,8 +1,8 @@
 """Gradient → better weights: GPT-2's initialisation, AdamW, and a step of training.
 
 All parameters of a model are views of one flat buffer, matrices first; so are gradients
-and the two moments of Adam. An update is then a few passes over four long vectors,
-taken in slices that stay in the cache.
+and the two moments of Adam. An update is then a few passes over four long vectors, taken
+in slices, on threads (of 32,768 elements they take twice as long as of 262,144).
 """
 
 import math
@@ -16,9 +16,7 @@ from .. import model
 from ..model import Array, Config
 from . import backward
 
-SLICE = (
-    1 << 15
-)  # elements: nine arrays of them, 1.2 MB, are a core's cache (3 times as fast)
+SLICE = 1 << 18  # elements: smaller ones keep threads waiting for each other
 TOKENS_AT_ONCE = 1024  # per thread: more need more memory, fewer add up dw more often
 
 
@@ -107,8 +105,10 @@ class AdamW:
         def change(span: slice) -> None:
             p, m, v = self.params[span], self.m[span], self.v[span]
             g = scale * grads[span]
-            m[:] = b1 * m + (1 - b1) * g
-            v[:] = b2 * v + (1 - b2) * g * g
+            m *= b1
+            m += (1 - b1) * g
+            v *= b2
+            v += (1 - b2) * g * g
             m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
             direction = m_hat / (np.sqrt(v_hat) + self.eps)
             if span.start < self.n_decay:
