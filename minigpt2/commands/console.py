@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,12 +88,13 @@ def fail(problem: object) -> NoReturn:
     _leave(2)
 
 
-def stop_on_signal() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second one interrupts as usual."""
-    stop = threading.Event()
+def stop_on_signal() -> list[int]:
+    """A list that is empty until the first Ctrl-C or SIGTERM, whose number comes into it;
+    the second one interrupts as usual."""
+    stop: list[int] = []
 
     def on_signal(number: int, frame: object) -> None:
-        stop.set()
+        stop.append(number)
         signal.signal(number, signal.default_int_handler)
 
     for number in signal.SIGINT, signal.SIGTERM:

@@ -44,13 +44,13 @@ def loop(
     """
     stop, line, saved = stop_on_signal(), LiveLine(training), training.step
     try:
-        while training.step < training.steps and not stop.is_set():
+        while training.step < training.steps and not stop:
             loss, rate = training.train_step(tokens)
             validate, show, save = (
                 training.step % every == 0 or training.step == training.steps
                 for every in (args.valid_every, args.sample_every, args.save_every)
             )
-            save = save or stop.is_set()
+            save = save or bool(stop)
             if show or save:
                 training.check(tokens)
             bits = training.bits_per_byte(valid) if validate else math.nan

@@ -29,7 +29,7 @@ HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # one of them, or its 
 TOKENIZERS = ("tokenizer.json",), ("vocab.json", "merges.txt")
 MAX_INDEX_BYTES = 1 << 19  # of the list of a model's shards
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of an owner, of a repository
-SHARD = re.compile(rf"{NAME}\.(safetensors|bin)")
+SHARD = rf"{NAME}\.(safetensors|bin)"
 
 INSTALLED = Path(__file__).parents[1] / "weights"  # in an installed package: `tiny`
 
@@ -164,7 +164,7 @@ def shards(index: Path) -> dict[str, str]:
     try:
         with open(index, "rb") as file:
             file_of = dict(json.loads(file.read(MAX_INDEX_BYTES)))["weight_map"]
-        right = all(SHARD.fullmatch(name) for name in file_of.values())
+        right = all(re.fullmatch(SHARD, name) for name in file_of.values())
     except (
         OSError,
         ValueError,

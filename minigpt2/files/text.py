@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # with the white space of its own line; (?<!…): a long run of spaces is tried once
-END = re.compile(r"((?<![ \t])[ \t]*<\|endoftext\|>[ \t]*\n?)")
+END = r"((?<![ \t])[ \t]*<\|endoftext\|>[ \t]*\n?)"
 
 
 def read_file(path: Path) -> str:
@@ -38,7 +38,7 @@ def split_texts(text: str) -> Iterator[tuple[str, str]]:
     """The texts of a file, in which `<|endoftext|>` is the end of a text, and what is
     before each: marks with the white space of their lines, and texts that are blank."""
     before = ""
-    for i, part in enumerate(END.split(text)):  # texts and ends in turn
+    for i, part in enumerate(re.split(END, text)):  # texts and ends in turn
         if i % 2 or not part or part.isspace():
             before += part
         else:
