@@ -37,9 +37,9 @@ class GPT2:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Text ⇄ token ids: those of the model's directory, or else OpenAI's. Raises
-        CheckpointError if they are not known, or not of byte-level byte-pair encoding:
-        `logits` still works then."""
+        """Text ⇄ token ids: the model's own (files/vocabulary.py); for a model made in
+        memory, OpenAI's, cut to n_vocab. Raises CheckpointError, or ValueError in memory,
+        if there is none that fits; `logits` needs none."""
         from .files.vocabulary import open_tokenizer  # here: logits need no tokenizer
 
         if self._directory is None:
@@ -84,15 +84,15 @@ class GPT2:
     ) -> Iterator[str]:
         """The text that follows the prompt, in pieces as they come.
 
-        prompt       is the beginning of a text; an empty one lets the model begin; of one
-                     longer than the context window the end is read, with a warning
+        prompt       is the beginning of a text; an empty one lets the model begin; if it is
+                     longer than the context window, only its end is read, with a warning
         max_tokens   is how many tokens are written at most; they may exceed the window
         temperature  divides the logits: 0 takes the likeliest token, 1 changes nothing
         top_k        keeps the k likeliest tokens; None keeps all
         top_p        then keeps the likeliest whose probabilities sum to at most p, but at
                      least one; None keeps all
-        seed         makes the text the same each time; None makes it another each time
-        stop         is a text, or several: before the first of them the text ends
+        seed         makes the text the same each time; None: another text each time
+        stop         is a text, or several: the text ends before the first of these
         allow_special  reads special tokens in the prompt, such as `<|endoftext|>`, as tokens
 
         Raises ValueError for an option out of range, TypeError for one of another type.

@@ -117,7 +117,8 @@ def attention_weights(q: Array, k: Array) -> Array:  # (B, H, T, S)
     T, D = q.shape[-2:]
     scores = (q / math.sqrt(D)) @ k.swapaxes(-1, -2)  # (B, H, T, S)
     if T > 1:
-        scores[..., -T:] += np.triu(np.full((T, T), -np.inf, scores.dtype), 1)
+        mask = np.triu(np.full((T, T), -np.inf, scores.dtype), 1)  # above the diagonal
+        scores[..., -T:] += mask
     return softmax(scores, out=scores)
 
 

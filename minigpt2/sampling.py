@@ -61,10 +61,10 @@ class Sampling:
         with np.errstate(over="ignore"):  # by a tiny temperature
             p = np.exp(x / self.temperature)
         p /= p.sum()
-        if self.top_p is not None and self.top_p < 1:  # sums of all may round past 1
+        if self.top_p is not None and self.top_p < 1:  # 1 keeps all, however sums round
             descending = np.sort(p)[::-1]
-            n = int((np.cumsum(descending) <= self.top_p).sum())
-            kept = p >= descending[max(n - 1, 0)]
+            n = max(1, np.count_nonzero(np.cumsum(descending) <= self.top_p))
+            kept = p >= descending[n - 1]
             tokens, p = tokens[kept], p[kept] / p[kept].sum()
         return tokens, p
 

@@ -27,13 +27,13 @@ def foresee(
     """
     B, T = tokens.shape
     x = prefill(params, tokens[:, :-1], Cache(config, B, n_ctx=T - 1))  # (B, T - 1, C)
-    rows = x[:, first - 1 :].reshape(-1, config.n_embd)
+    rows = x[:, first - 1 :].reshape(-1, config.n_embd)  # row t foresees token t + 1
     for row in range(0, len(rows), LOGITS_AT_ONCE):
-        log_p = unembed(params, rows[row : row + LOGITS_AT_ONCE])  # (rows, V)
+        logits = unembed(params, rows[row : row + LOGITS_AT_ONCE])  # (rows, V)
         with np.errstate(invalid="ignore"):
-            log_p -= log_p.max(-1, keepdims=True)
+            log_p = logits - logits.max(-1, keepdims=True)
             log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
-        if not np.isfinite(log_p[:, 0]).all():
+        if not np.isfinite(log_p[:, 0]).all():  # one NaN or +inf makes its row NaN
             raise FloatingPointError("the logits are not finite: damaged parameters?")
         yield log_p
 
@@ -44,16 +44,16 @@ def score(
     """How each token of int (B, T) from place `first` on was foreseen: its
     log-probability, float64 (B, T - first), and the likeliest token there, int of that
     shape."""
-    foreseen = tokens[:, first:]
-    log_p, likeliest = np.empty(foreseen.size), np.empty(foreseen.size, np.int64)
+    targets = tokens[:, first:]
+    log_p, likeliest = np.empty(targets.size), np.empty(targets.size, np.int64)
     done = 0
     for block in foresee(params, config, tokens, first):
         part = slice(done, done + len(block))
-        chosen = foreseen.reshape(-1)[part, None]
-        log_p[part] = np.take_along_axis(block, chosen, axis=-1)[:, 0]
+        target = targets.reshape(-1)[part, None]
+        log_p[part] = np.take_along_axis(block, target, axis=-1)[:, 0]
         likeliest[part] = block.argmax(-1)
         done += len(block)
-    return log_p.reshape(foreseen.shape), likeliest.reshape(foreseen.shape)
+    return log_p.reshape(targets.shape), likeliest.reshape(targets.shape)
 
 
 def sliding_windows(
@@ -61,12 +61,13 @@ def sliding_windows(
 ) -> Iterator[tuple[Array, int]]:
     """Cut tokens, which come in parts, into windows of n_ctx that begin every `stride`,
     by default n_ctx // 2: each window, int (T,), and the place in it from which on the
-    tokens are new. The very first token is in no such place: it is given.
+    tokens are new. (Of the tokens 0 to 5, with n_ctx 4 and stride 2: [0 1 2 3] and 1,
+    [2 3 4 5] and 2. The very first token is given, and never new.)
 
     Raises ValueError for a stride outside 1 … n_ctx - 1.
     """
     size = max(2, n_ctx)
-    stride = stride or size // 2
+    stride = size // 2 if stride is None else stride
     if not 1 <= stride < size:
         raise ValueError(f"stride is {stride}, expected 1 to {size - 1}")
     held, first = np.empty(0, np.int64), 1
@@ -75,7 +76,7 @@ def sliding_windows(
         while len(held) >= size:
             yield held[:size], first
             held, first = held[stride:], size - stride
-    if len(held) > first:
+    if len(held) > first:  # some are not scored yet
         yield held, first
 
 

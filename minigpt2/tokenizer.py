@@ -10,9 +10,10 @@ list "a a", "a b", "aa ab":
     aa  ab  d aa  ab  a c       a b
     aaab    d aaab    a c       aa ab: 5 tokens
 
-The list, OpenAI's `vocab.bpe`, is all there is to know: ids 0 to 255 are the bytes, then
-each merge has an id, in order, and `<|endoftext|>` is the last. The first lines of the
-list are a smaller vocabulary of the same kind.
+The list, OpenAI's `vocab.bpe`, is all there is to know: ids 0 to 255 are the bytes, the
+printable ones first ("!" is 0, "A" is 32); then each merge has an id, in order, and
+`<|endoftext|>` is the last. The first lines of the list are a smaller vocabulary of the
+same kind.
 """
 
 import codecs
@@ -30,7 +31,7 @@ PIECE = regex.compile(
     r"""'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 )
 WORD_END = regex.compile(r"\S(?=\s)")
-LAST_WORD_END = regex.compile(r"(?r)\S(?=\s)")
+LAST_WORD_END = regex.compile(r"(?r)\S(?=\s)")  # (?r): searched from the end
 BLOCK = 1 << 14  # characters
 CHUNK = 32  # bytes: longer pieces are rare, and merged a chunk at a time
 CACHED_PIECES = 1 << 16  # of at most CHUNK bytes: some 30 MB
@@ -40,7 +41,8 @@ MAX_PADDING = 128  # some models round 50257 up to 50304; the last ids mean noth
 # A merge list is text, so each byte is written as a printable character. A byte that is
 # one already is itself: "t" is t. The other 68 take the characters from 256 on, in order:
 # a line break (10) is "Ċ", a space (32) is "Ġ". "Ġ t" is thus the merge of a space and a
-# t. Ids 0 to 255 are the bytes in the same order, the printable ones first.
+# t. BYTE_ORDER[id] is the byte of an id below 256, CHARACTERS[id] how the list writes it,
+# and BYTE_IDS[byte] is its id.
 PRINTABLE = [
     *range(ord("!"), ord("~") + 1),
     *range(ord("¡"), ord("¬") + 1),
@@ -139,8 +141,8 @@ class Tokenizer:
         return [self.eot]
 
     def encode_parts(self, parts: Iterable[str]) -> Iterator[list[int]]:
-        """The ids of a text that comes in parts, a list after the other: those of the
-        whole, in little memory. What follows the last word's end waits for the next part.
+        """Encode a long text part by part, in little memory: the lists, joined, are the
+        ids of the whole. What follows the last word's end waits for the next part.
         """
         held = ""
         for part in parts:
@@ -172,8 +174,8 @@ class Tokenizer:
     def _encode_piece(self, piece: str) -> list[int]:
         """The ids of a piece that is not in the cache.
 
-        If it is a token, it is that token. In a list learned from text its merges lead
-        to it: it was made of a stretch of text that no merge had crossed the ends of.
+        A piece that is itself a token needs no merging: in a list that training made, as
+        OpenAI's is, its merges lead to it.
         """
         raw = piece.encode()
         if len(raw) > CHUNK:

@@ -1,5 +1,5 @@
 """What all commands do alike: read a text, see that the model is there, tell an error in
-one line, end quietly."""
+one line, end quietly, after Ctrl-C too."""
 
 import argparse
 import io

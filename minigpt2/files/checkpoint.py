@@ -2,7 +2,7 @@
 
 Tensors are memory-mapped: opening takes milliseconds, nothing is copied, and a page is
 read from disk when it is first used. Which files make a model is in layout.py, how they
-work in formats.py and pickles.py, and what tools call the tensors in names.py.
+work in formats.py and pickles.py, and what tools call the tensors in tensor_names.py.
 """
 
 import reprlib
