@@ -63,7 +63,7 @@ class Sampling:
         p /= p.sum()
         if self.top_p is not None and self.top_p < 1:  # 1 keeps all, however sums round
             descending = np.sort(p)[::-1]
-            n = max(1, np.count_nonzero(np.cumsum(descending) <= self.top_p))
+            n = max(1, int((np.cumsum(descending) <= self.top_p).sum()))
             kept = p >= descending[n - 1]
             tokens, p = tokens[kept], p[kept] / p[kept].sum()
         return tokens, p
