@@ -137,7 +137,8 @@ class Tokenizer:
         """The token that a text begins after. Raises ValueError if there is none."""
         if self.eot is None:
             problem = "this vocabulary has no token that a text begins after"
-            raise ValueError(f"{problem}: an empty text has nothing to start from")
+            how = "a text cannot be empty, follow another, or be learned from"
+            raise ValueError(f"{problem}: {how}")
         return [self.eot]
 
     def encode_parts(self, parts: Iterable[str]) -> Iterator[list[int]]:
@@ -236,7 +237,7 @@ class Tokenizer:
 
 def read_merges(path: Path) -> list[str]:
     """The lines of a merge list. Raises OSError, or ValueError if it is not UTF-8."""
-    lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     return lines[1:] if lines[0].startswith("#version") else lines
 
 

@@ -76,7 +76,7 @@ def test_a_released_model_has_several_names(here, tmp_path, name, size):
 
 @pytest.mark.parametrize(
     "name",
-    ["nothing", "distilgpt2", "TINY", "../a/b", "a/b/c", "/a/b", "a/", "/b", "a//b"]
+    ["nothing", "distilgpt2", "TINY2", "../a/b", "a/b/c", "/a/b", "a/", "/b", "a//b"]
     + ["-a/b", "a/.b", "a/b..c", "a--b/c", "a/b--c", "a\\b/c", "a b/c", "a/b\n", "a/b?"]
     + ["a/b%2e", "~/a", "~nobody/a", "a/\0", "\xe4/b", "http://a/b"],
 )

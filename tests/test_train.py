@@ -266,7 +266,7 @@ BAD = """
 --data {text}                                   | --out
 --data {text} --out o --init nonsense           | unknown model 'nonsense'
 --data {text} --out o --init {model} --n-embd 6 | --n-embd is for new
---data {text} --out {model}                     | holds a model (training.safetensors)
+--data {text} --out {model}                     | has training.safetensors, of a model
 --data {text} --out {text}                      | story.txt
 --data {text} --out o --resume                  | no run to resume
 --data {text} --out {model} --resume --lr 1     | cannot go on with another
@@ -313,6 +313,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
     assert kept <= step <= kept + 1
     assert saved_step(tmp_path / "o") == kept
     assert np.isfinite(minigpt2.load(tmp_path / "o").logits([1, 2, 3])).all()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "generation_config.json"])
+def test_files_of_another_model_in_out_are_not_mixed_with_ours(
+    text, tmp_path, capsys, name
+):
+    (tmp_path / name).write_text("{}")
+    assert call("--data", text, "--out", tmp_path, *OPTIONS) == 2
+    assert f"has {name}, of a model" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_drills_repeat_a_few_tokens_of_the_text():

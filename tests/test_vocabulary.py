@@ -653,3 +653,17 @@ def test_a_vocabulary_of_escaped_cyrillic_is_not_too_large(tmp_path):
     tokenizer = open_tokenizer(tmp_path, config(50257))
     assert tokenizer.decode(tokenizer.encode("абвг")) == "абвг"
     assert len(tokenizer.encode("абвг")) < 4
+
+
+def test_a_merge_list_that_was_cut_is_refused(model):
+    parts = numbered(NAMES)
+    write(model, vocab=parts["vocab"], merges=parts["merges"][:40])
+    refused(model, "no merge makes", "merges.txt")
+
+
+def test_ids_that_are_not_those_of_the_list_are_not_shown(model):
+    parts = numbered(sorted(NAMES))
+    write(model, vocab=parts["vocab"], merges=parts["merges"])
+    command = "Hello world", "--vocab", model / "merges.txt"
+    status, out, err = run(*command, module="minigpt2.tokenizer")
+    assert (status, out, err.count("\n")) == (2, "", 1)

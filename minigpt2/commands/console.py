@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = f"see {self.prog} --help"
-        dash = message.startswith("unrecognized arguments: -")
+        dash = message.startswith(("unrecognized arguments: -", "argument -h/--help:"))
         if dash and self._get_positional_actions():
             hint += "; put -- before a text that begins with a dash"
         fail(f"{message} ({hint})")

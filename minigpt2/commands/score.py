@@ -176,8 +176,8 @@ def main(argv: list[str] | None = None) -> None:
         parts = chain.from_iterable(encode(tokenizer, begin, text) for _, text in texts)
         between = [before for before, _ in texts]
         report = Surprises(tokenizer, gpt2.config.n_vocab, args.top, between)
-        n_bytes = sum(len(text.encode()) for _, text in texts)
-        progress = Progress("scored", n_bytes, unit="kB", size=1e3)
+        size = sum(len(text.encode()) for _, text in texts)
+        progress = Progress("scored", size, unit="kB", size=1e3)
         for window, first in sliding_windows(parts, n_ctx, args.stride):
             scores = score(gpt2.params, gpt2.config, window[None], first)
             n_bytes = report.add(window, first, scores[0][0], scores[1][0])
@@ -185,6 +185,8 @@ def main(argv: list[str] | None = None) -> None:
                 progress.add(n_bytes)
         if progress.shown:
             progress.close()
+        if begin:  # all of it was scored, and a normalizer may change its length
+            report.bytes = size
         if not report.tokens:
             fail("the text is one token, and nothing comes before it")
         summary = report.summary()

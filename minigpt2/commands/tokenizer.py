@@ -1,5 +1,10 @@
 """python -m minigpt2.tokenizer: the tokens of a text."""
 
+from pathlib import Path
+
+from ..files.checkpoint import CheckpointError
+from ..files.vocabulary import open_tokenizer
+from ..model import Config
 from ..tokenizer import PIECE, RELEASED_VOCABULARY, Tokenizer
 from .console import Parser, fail, read_text, utf8
 
@@ -22,6 +27,17 @@ def main(argv: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         fail(f"{args.vocab}: {getattr(error, 'strerror', error)}")
     text = read_text(args.text)
+    for name in "tokenizer.json", "vocab.json", "encoder.json":
+        directory = Path(args.vocab).parent
+        if args.n_vocab is None and (directory / name).is_file():
+            try:
+                own = open_tokenizer(directory, Config(tokenizer.n_vocab, 1, 1, 1, 1))
+            except CheckpointError as error:
+                fail(error)
+            if own.encode(text) != tokenizer.encode(text):
+                fail(
+                    f"{args.vocab}: with {name} beside it, the ids are others: use load()"
+                )
     print(f"{'piece':<16}  {'id':>5}  {'bytes':<24}  text")
     for piece in PIECE.findall(text):
         shown = repr(piece)

@@ -29,7 +29,17 @@ from ..speed.product import use_one_blas_thread
 from ..tokenizer import Tokenizer
 from .console import Parser, fail, path, stop_on_signal, utf8
 
-MODEL_FILES = (STATE, "model.safetensors", "hparams.json", "model.ckpt.index")
+MODEL_FILES = (  # with the files of a tokenizer: those of another would change the ids
+    *(STATE, *locate.HUGGINGFACE_FILES, *locate.OPENAI_FILES),
+    *(
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "vocab.bpe",
+        "generation_config.json",
+    ),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
 SHAPE = {"n_layer": 6, "n_head": 6, "n_embd": 192, "n_ctx": 256, "n_vocab": 4096}
 STEPS = 500
 LOG_EVERY = 10
@@ -184,7 +194,7 @@ def start(args: argparse.Namespace) -> Training:
     for name in MODEL_FILES:
         if (args.out / name).exists():
             how = "go on with --resume, or choose another --out"
-            raise ValueError(f"{args.out} holds a model ({name}): {how}")
+            raise ValueError(f"{args.out} has {name}, of a model: {how}")
     shape = {k: v for k, v in vars(args).items() if k in SHAPE and v is not None}
     if args.init in (None, "none"):
         config = Config(**SHAPE | shape)

@@ -17,11 +17,12 @@ REPOSITORIES = {  # the released models, and where they are on the hub
     "1558M": "openai-community/gpt2-xl",
 }
 RELEASED = tuple(REPOSITORIES)
+EMBEDDED = "tiny"
 ALIASES = {"117m": "124M", "345m": "355M"}  # as first announced, before a recount
+ALIASES[EMBEDDED] = EMBEDDED  # in any letter case
 for _size, _repository in REPOSITORIES.items():
     for _name in _size.lower(), _repository, _repository.partition("/")[2]:
         ALIASES[_name] = _size
-EMBEDDED = "tiny"
 
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
@@ -70,7 +71,7 @@ def find(model: str | Path, weights: str | Path | None = None) -> Path | None:
     """
     name, path = canonical(str(model)), Path(os.path.expanduser(model))
     known = not isinstance(model, Path) and name in (*RELEASED, EMBEDDED)
-    if not known and os.path.exists(path):
+    if not known and str(model) and os.path.exists(path):
         return _model_at(path)
     if isinstance(model, Path) or not (known or is_repository(name)):
         names = f"{', '.join(RELEASED)}, {EMBEDDED}, a directory or OWNER/NAME"

@@ -85,10 +85,15 @@ def parts_of_vocab_json(
     vocab: Json, merges: list[Any], added: Json, settings: Json
 ) -> Parts:
     """The same of vocab.json, merges.txt and added_tokens.json. A name that no merge
-    makes was added, even if no file says so: no text would lead to it."""
+    makes was added, even if no file says so: no text would lead to it. One with the
+    characters of bytes, such as "Ġthe", is a sign of merges that are missing."""
     ids, pairs = _ids(vocab), _pairs(merges)
     made = {a + b for a, b in pairs}.union(CHARACTERS)
-    unmade = {n: i for n, i in ids.items() if n.isascii() and n not in made}
+    unmade = {n: i for n, i in ids.items() if n not in made}
+    for name in unmade:
+        if not name.isascii() and name not in added:
+            problem = f"no merge makes {_short(name)} of vocab.json"
+            raise ValueError(f"{problem}: is merges.txt whole?")
     words = added.keys() - named(settings).values()
     tokens = (unmade | added).items()
     space = settings.get("add_prefix_space", False)
@@ -121,8 +126,12 @@ def with_settings(parts: Parts, settings: Json) -> Parts:
     if len(added) < len(tokens):
         raise ValueError("a token was added twice")
     for name in named(settings).values():
-        if name in parts.ids:
-            added.setdefault(name, Added(parts.ids[name], name))
+        if name in parts.ids and name not in added:
+            if not name.isascii():
+                raise ValueError(
+                    f"{_short(name)} is named as special, but made by merges"
+                )
+            added[name] = Added(parts.ids[name], name)
     for _, fields in _named(settings):
         if isinstance(fields, dict) and (
             known := added.get(str(fields.get("content")))

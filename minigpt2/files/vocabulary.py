@@ -185,7 +185,10 @@ def _shown(names: list[str]) -> str:
 
 def _read_merges(path: Path, n_vocab: int) -> list[str]:
     _check_size(path, n_vocab)
-    return read_merges(path)
+    lines = read_merges(path)
+    if lines and lines[0].startswith("version https://git-lfs"):
+        raise ValueError(f"{path.name} is a Git LFS pointer: run git lfs pull")
+    return lines
 
 
 def _read_json(path: Path, n_vocab: int) -> Json:
