@@ -1,7 +1,7 @@
 """Token ids → logits: the transformer.
 
 GPT-2 is the decoder-only transformer of Radford et al., "Language Models are
-Unsupervised Multitask Learners" (2019), section 2.3. From `layer_norm` on, a function is
+Unsupervised Multitask Learners" (2019), section 2.3. From `embed` on, a function is
 a box of the usual drawing. Names are those of OpenAI's checkpoints, arrays are float32:
 
     B  sequences in the batch          C  width, n_embd
