@@ -22,13 +22,13 @@ posix = pytest.mark.skipif(os.name != "posix", reason="works the POSIX way")
 # what is typed after `python -m`, and a part of the line it gets; `text` is a file;
 # test_train.py has more of minigpt2.train
 BAD = """
-minigpt2 a --model=                          | no checkpoint; a checkpoint is hparams.json
+minigpt2 a --model=                          | unknown model ''
 minigpt2 a --model=.                         | no checkpoint; a checkpoint is hparams.json
 minigpt2 a --model=directory                 | directory: no checkpoint
 minigpt2 a --model=345                       | unknown model '345', expected 124M
 minigpt2 a --model=125M                      | unknown model '125M', expected 124M
 minigpt2 a --model=me/mine                   | there is no directory me/mine, and cannot reach
-minigpt2 a --model=TINY                      | unknown model 'TINY'
+minigpt2 a --model=TINY2                       | unknown model 'TINY2'
 minigpt2 a --model=tiny/                     | unknown model 'tiny/'
 minigpt2 a --model=../tiny                   | unknown model '../tiny'
 minigpt2 a --model=/nonexistent              | unknown model '/nonexistent'
