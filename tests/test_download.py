@@ -607,6 +607,7 @@ def impatient(monkeypatch, sleeps):
 HUGE_LINE = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["small", "data"])
 @pytest.mark.parametrize(
     "behaviour",

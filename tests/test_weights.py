@@ -273,6 +273,7 @@ def deep(depth=250_000):
     return Raw(b")" + b"\x85" * depth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     [
