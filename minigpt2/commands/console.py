@@ -21,7 +21,7 @@ DEFAULT_MODEL = RELEASED[0]
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads the command line; a mistake in it is told in one line."""
+    """Reads the command line; a mistake in it gets one line."""
 
     def error(self, message: str) -> NoReturn:
         hint = f"see {self.prog} --help"

@@ -63,7 +63,7 @@ def reach(url: str) -> None:
         try:
             requests.head(url, timeout=OFFLINE_AFTER)
             problem.clear()
-        except Exception as error:  # noqa: BLE001 whatever it is, it is told
+        except Exception as error:  # noqa: BLE001 whatever it is, it is reported
             problem[:] = [PROBLEMS.get(type(error), str(error))]
 
     thread = threading.Thread(target=ask, daemon=True)

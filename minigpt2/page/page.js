@@ -1,4 +1,4 @@
-// The numbers of one forward pass → what stands on the page.
+// The numbers of one forward pass → what is on the page.
 // Text of the prompt and the vocabulary only ever becomes text nodes: see `el`.
 "use strict";
 
@@ -283,7 +283,7 @@ on("token", () => {
   const tokens = long ? [token] : piece, bytes = tokens.flatMap(bytesOf);
   heading($("merges-title"), "How the merges made ", el("bdi", { class: "tok" }, ...(special(token) ? showToken(token) : show(bytes))));
   if (special(token)) {
-    fill("merges", el("li", {}, `No merges: token ${token} stands between texts.`));
+    fill("merges", el("li", {}, `No merges: token ${token} is between texts.`));
     return;
   }
   fill("merges", ...mergesOf(bytes).map((step, i) => {
@@ -467,7 +467,7 @@ on("token layer", () => {
   const i = state.layer;
   fill("stream-text", "The vector of ", quoted(ids[state.token]), ` is ${number(sizes[0])} long when it enters the model and ${number(sizes.at(-1))} after the last block. `,
     `In block ${i + 1}, attention adds a vector of length ${number(sizeAt(inBlock(i, ATTN)))}, which makes it ${number(sizes[2 * i + 1])}; the MLP adds ${number(sizeAt(inBlock(i, MLP)))}, which makes it ${number(sizes[2 * i + 2])}. `,
-    "Faint columns stand after attention, strong ones after the MLP.");
+    "Faint columns are after attention, strong ones after the MLP.");
   fill("stream-table", el("tr", {}, el("th", {}, "after"), el("th", {}, "length")),
     ...sizes.map((size, j) => el("tr", {}, el("td", {}, steps[j][1]), el("td", {}, el("data", { value: size }, number(size))))));
 });
@@ -476,7 +476,7 @@ on("token layer", () => {
 
 on("token layer", () => {
   const t = state.token, top = a.lens.length / L / T;
-  fill("lens-where", "after ", quoted(ids[t]), t === T - 1 ? ", the last token" : "; what came is ", ...(t === T - 1 ? [] : [quoted(ids[t + 1])]));
+  fill("lens-where", "after ", quoted(ids[t]), t === T - 1 ? ", the last token" : "; the token that follows is ", ...(t === T - 1 ? [] : [quoted(ids[t + 1])]));
   fill("lens", ...Array.from({ length: L }, (_, i) => el("li", { class: i === state.layer ? "here" : "" },
     el("span", { class: "what" }, `block ${i + 1}`),
     ...Array.from({ length: top }, (_, k) => {
