@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from ..files.checkpoint import CheckpointError
-from ..files.vocabulary import open_tokenizer
-from ..model import Config
 from ..tokenizer import PIECE, RELEASED_VOCABULARY, Tokenizer
 from .console import Parser, fail, read_text, utf8
 
@@ -27,17 +24,23 @@ def main(argv: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         fail(f"{args.vocab}: {getattr(error, 'strerror', error)}")
     text = read_text(args.text)
-    for name in "tokenizer.json", "vocab.json", "encoder.json":
-        directory = Path(args.vocab).parent
-        if args.n_vocab is None and (directory / name).is_file():
-            try:
-                own = open_tokenizer(directory, Config(tokenizer.n_vocab, 1, 1, 1, 1))
-            except CheckpointError as error:
-                fail(error)
-            if own.encode(text) != tokenizer.encode(text):
-                fail(
-                    f"{args.vocab}: with {name} beside it, the ids are others: use load()"
-                )
+    directory = Path(args.vocab).parent
+    names = ("tokenizer.json", "vocab.json", "encoder.json")
+    beside = [name for name in names if (directory / name).is_file()]
+    if beside and args.n_vocab is None:
+        from ..files.checkpoint import (
+            CheckpointError,
+        )  # here: a list alone needs no NumPy
+        from ..files.vocabulary import open_tokenizer
+        from ..model import Config
+
+        try:
+            own = open_tokenizer(directory, Config(tokenizer.n_vocab, 1, 1, 1, 1))
+        except CheckpointError as error:
+            fail(error)
+        if own.encode(text) != tokenizer.encode(text):
+            problem = f"with {beside[0]} beside it, the ids are others"
+            fail(f"{args.vocab}: {problem}: use load()")
     print(f"{'piece':<16}  {'id':>5}  {'bytes':<24}  text")
     for piece in PIECE.findall(text):
         shown = repr(piece)
