@@ -22,7 +22,7 @@ from ..tokenizer import (
     read_merges,
 )
 from .byte_level import Added, ByteLevelTokenizer, Rules
-from .checkpoint import CheckpointError
+from .checkpoint import GIT_LFS, CheckpointError
 from .formats import MAX_BRACKETS, FormatError, parse_json_object
 from .locate import OPENAI_FILES
 from .tokenizer_json import (
@@ -184,18 +184,13 @@ def _shown(names: list[str]) -> str:
 
 
 def _read_merges(path: Path, n_vocab: int) -> list[str]:
-    _check_size(path, n_vocab)
-    lines = read_merges(path)
-    if lines and lines[0].startswith("version https://git-lfs"):
-        raise ValueError(f"{path.name} is a Git LFS pointer: run git lfs pull")
-    return lines
+    _check_file(path, n_vocab)
+    return read_merges(path)
 
 
 def _read_json(path: Path, n_vocab: int) -> Json:
-    _check_size(path, n_vocab)
+    _check_file(path, n_vocab)
     text = path.read_bytes()
-    if text.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{path.name} is a Git LFS pointer: run git lfs pull")
     # in a sound file a token has one comma, and a merge two
     if text.count(b",") > MAX_BRACKETS + 3 * n_vocab:
         raise ValueError(f"{path.name} is too large for {n_vocab} tokens")
@@ -205,7 +200,10 @@ def _read_json(path: Path, n_vocab: int) -> Json:
         raise ValueError(f"{path.name}: {error}") from None
 
 
-def _check_size(path: Path, n_vocab: int) -> None:
+def _check_file(path: Path, n_vocab: int) -> None:
     size, most = path.stat().st_size, MOST_BYTES + BYTES_PER_TOKEN * n_vocab
     if size > most:
         raise ValueError(f"{path.name} has {size} bytes, expected at most {most}")
+    with open(path, "rb") as file:
+        if file.read(len(GIT_LFS)) == GIT_LFS:
+            raise ValueError(f"{path.name} is a Git LFS pointer: run git lfs pull")
