@@ -122,7 +122,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--lr", "highest learning rate (default at most 0.003)", **real)
     add("--warmup", "steps up to it (default: a tenth, at most 100)", **number)
     add("--weight-decay", "of matrices (default 0.1)", **real)
-    drills = "share of windows that repeat a few random tokens (default 0)"
+    drills = "share of windows that repeat a few random tokens, in the first six tenths"
+    drills += " of the steps (default 0)"
     add("--drills", drills, **real)
     add("--seed", "of first parameters and order of windows (default 0)", **number)
     add("--threads", "default: one for each core", **number)
