@@ -41,15 +41,11 @@ def log_p_of_each(
         each = (log_probabilities(params, config, row)[first - 1 :] for row in rows)
         return np.array([log_p.sum() for log_p in each])
 
-    past = (
-        first - 1
-    )  # the last token that all share is read with the ends, and foresees
+    past = first - 1  # the last token that all share foresees: it is read with the ends
     cache = Cache(config, n_ctx=longest - 1)
     if past:
         prefill(params, np.array([rows[0][:past]]), cache)
-    ends = np.full(
-        (len(rows), longest - past), -1
-    )  # (B, T), -1 after the end of a text
+    ends = np.full((len(rows), longest - past), -1)  # (B, T), -1 where a text has ended
     for end, row in zip(ends, rows, strict=True):
         end[: len(row) - past] = row[past:]
     kv = (np.repeat(layer, len(rows), axis=1) for layer in cache.kv)  # one at a time

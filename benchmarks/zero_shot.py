@@ -197,6 +197,7 @@ def total(
         if time.monotonic() - saved > save_every:
             replace(state, [json.dumps(sums).encode()])
             saved = time.monotonic()
+    progress.add(read.bytes - progress.done)
     progress.close()
     if not sums["items"]:
         raise ValueError(f"{path}: there is nothing to score in it")

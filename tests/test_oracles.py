@@ -346,14 +346,14 @@ def transformers_losses(oracle, torch, tokens, size, stride):
 def test_losses_of_the_same_windows_on_tiny(torch, transformers, tmp_path, stride):
     """What benchmarks/zero_shot.py sums up, and score.py with it."""
     sys.path.insert(0, str(BENCHMARKS))
-    corpora, zero_shot = map(importlib.import_module, ("corpora", "zero_shot"))
+    texts, zero_shot = map(importlib.import_module, ("texts", "zero_shot"))
     oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
     gpt2 = minigpt2.load(TINY)
     path = tmp_path / "text8"
     path.write_text("there was once a king whose only daughter lay under a spell " * 60)
     tokens = gpt2.tokenizer.encode(path.read_text())
     reading = "plain" if stride == 256 else "sliding"
-    items = zero_shot.items(gpt2, "text8", reading, path, corpora.Read(), stride=stride)
+    items = zero_shot.items(gpt2, "text8", reading, path, texts.Read(), stride=stride)
     ours = [zero_shot.measure(gpt2, "text8", *item) for item in items]
     theirs = transformers_losses(oracle.eval(), torch, tokens, 256, stride)
     assert sum(sums["tokens"] for sums in ours) == len(theirs) > 600
@@ -363,6 +363,60 @@ def test_losses_of_the_same_windows_on_tiny(torch, transformers, tmp_path, strid
     if reading == "sliding":
         scores = score.log_probabilities(gpt2.params, gpt2.config, tokens, stride)
         assert np.abs(-scores - theirs).max() < LOSS_TOLERANCE
+
+
+@pytest.mark.parametrize("corpus", ["1bw", "wikitext103"])
+def test_losses_of_the_papers_reading_on_tiny(torch, transformers, tmp_path, corpus):
+    sys.path.insert(0, str(BENCHMARKS))
+    texts, zero_shot = map(importlib.import_module, ("texts", "zero_shot"))
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
+    gpt2 = minigpt2.load(TINY)
+    path = tmp_path / corpus
+    path.write_text(
+        "The king 's men ( all 3 ) didn 't see the fox , or a bear .\n" * 60
+    )
+    text = "The king's men (all 3) didn't see the fox, or a bear.\n" * 60
+    tokens = [gpt2.tokenizer.eot, *gpt2.tokenizer.encode(text)]
+    items = zero_shot.items(gpt2, corpus, "paper", path, texts.Read())
+    ours = [zero_shot.measure(gpt2, corpus, *item) for item in items]
+    theirs = transformers_losses(oracle.eval(), torch, tokens, 256, 255)
+    assert sum(sums["tokens"] for sums in ours) == len(theirs) > 600
+    mean = -sum(sums["log_p"] for sums in ours) / len(theirs)
+    assert abs(mean - theirs.mean()) < LOSS_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["It was so .", "The king saw the bear and the fox , and the bear saw him ."],
+)
+def test_choices_are_those_of_transformers(torch, transformers, tmp_path, sentence):
+    """The Children's Book Test, in the window and longer than it: the losses of each
+    candidate's text from the candidate on."""
+    sys.path.insert(0, str(BENCHMARKS))
+    names = "choices", "texts", "zero_shot"
+    choices, texts, zero_shot = map(importlib.import_module, names)
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
+    gpt2 = minigpt2.load(TINY)
+    path = tmp_path / "cbt"
+    lines = [f"{i} {sentence}" for i in range(1, 21)]
+    lines.append(
+        "21 Then the XXXXX ate it .\tfox\t\tfox|bear|king|a|b|c|d|e|f|little girl"
+    )
+    path.write_text("\n".join(lines) + "\n\n")
+    ((tokens, right),) = zero_shot.items(gpt2, "cbt-ne", "paper", path, texts.Read())
+    assert right == 0
+    cut = max(0, max(map(len, tokens)) - 256)
+    assert (cut == 0) == sentence.startswith("It")
+    first = choices.shared(tokens) - cut
+    theirs = [
+        transformers_losses(oracle.eval(), torch, each[cut:], 256, 256)[
+            first - 1 :
+        ].sum()
+        for each in tokens
+    ]
+    ours = choices.log_p_of_each(gpt2.params, gpt2.config, tokens)
+    print(f"max |difference| {np.abs(ours + theirs).max():.2e} of {max(theirs):.1f}")
+    assert np.abs(ours + theirs).max() < 10 * LOSS_TOLERANCE  # of some ten tokens
 
 
 def test_losses_of_the_same_windows_at_the_shape_of_124m(torch, transformers):
