@@ -143,18 +143,16 @@ def report(sound: Look, bug: Look) -> Iterator[str]:
         yield "  " + (left + right[10:] if same else f"{left} {right}").rstrip()
     means = (np.mean(seen.bits) for seen in (sound, bug))
     yield "  mean       " + "".join(f"{mean:<28.2f}" for mean in means).rstrip()
-    layer, head = most_telling(sound)
-    yield (
-        f"\nWhere each token looks (rows), in block {layer + 1}, head {head + 1}\n  "
-        + ", ".join(
-            f"{s} from {n:.0%}" for s, n in zip(SHADES[1:], SHARES, strict=True)
-        )
-    )
+    shades = (f"{s} from {n:.0%}" for s, n in zip(SHADES[1:], SHARES, strict=True))
+    yield f"\nWhere each token looks (rows): {', '.join(shades)}"
     width = 2 * min(PLACES, len(sound.tokens))
-    yield f"  {'':10} {'sound':{width}}   bug"
-    maps = (attention_map(seen, layer, head) for seen in (sound, bug))
-    for left, right in zip_longest(*maps, fillvalue=" " * (11 + width)):
-        yield "  " + f"{left:{11 + width}}   {right[11:] if same else right}".rstrip()
+    for layer, head in most_telling(sound):
+        yield f"\n  block {layer + 1}, head {head + 1}"
+        yield f"  {'':10} {'sound':{width}}   bug"
+        maps = (attention_map(seen, layer, head) for seen in (sound, bug))
+        for left, right in zip_longest(*maps, fillvalue=" " * (11 + width)):
+            row = f"{left:{11 + width}}   {right[11:] if same else right}"
+            yield f"  {row}".rstrip()
 
 
 def label(token: str) -> str:
@@ -168,11 +166,12 @@ def surprises(seen: Look) -> Iterator[str]:
         yield f"{label(token)} {bits:5.1f} {bar:21}"
 
 
-def most_telling(seen: Look) -> tuple[int, int]:
-    """The block and the head in which tokens look most at one place."""
+def most_telling(seen: Look) -> list[tuple[int, int]]:
+    """The head in which tokens look most at one place: of the first block, where a bug
+    begins, and of all blocks."""
     places = seen.attention.max(-1)[:, :, 1:].mean(-1)  # (n_layer, H)
     layer, head = np.unravel_index(places.argmax(), places.shape)
-    return int(layer), int(head)
+    return sorted({(0, int(places[0].argmax())), (int(layer), int(head))})
 
 
 def attention_map(seen: Look, layer: int, head: int) -> Iterator[str]:
