@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import locate, save
+from ..files import layout, locate, save
 from ..files.checkpoint import CheckpointError, read_model
 from ..files.progress import notice, say
 from ..files.vocabulary import open_tokenizer
@@ -30,7 +30,7 @@ from ..tokenizer import Tokenizer
 from .console import Parser, fail, path, stop_on_signal, utf8
 
 MODEL_FILES = (  # with the files of a tokenizer: those of another would change the ids
-    *(STATE, *locate.HUGGINGFACE_FILES, *locate.OPENAI_FILES),
+    *(STATE, *layout.HUGGINGFACE_FILES, *layout.OPENAI_FILES),
     *(
         "tokenizer.json",
         "vocab.json",

@@ -6,23 +6,21 @@ model. How a broken transfer goes on is in transfer.py.
 """
 
 import hashlib
-import json
 import os
 import re
-import reprlib
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import locate, lock
-from .checkpoint import Checkpoint, CheckpointError, read_model
+from . import layout, locate, lock
+from .checkpoint import Checkpoint, CheckpointError, read_model, read_settings
 from .progress import Progress, notice
 from .transfer import DownloadError, fetch, reach
 
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB = "https://huggingface.co"
-FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
+FILES = ("vocab.bpe", *layout.OPENAI_FILES)  # the tensors, by far the largest, last
 TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
     *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
     *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
@@ -87,7 +85,7 @@ def _download(
         raise DownloadError(f"another process is downloading to {part}")
     with mine:
         try:
-            if not locate.weights_in(final):  # unless another process was faster
+            if not layout.weights_in(final):  # unless another process was faster
                 notice(f"{why}downloading {final.name} from {url} to {final}")
                 files = get(part)
                 verify(part)
@@ -139,33 +137,24 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
                 problem = f"{error}: {meaning[error.status]}"
                 raise DownloadError(problem) from None
             raise
-        if file.endswith(".json"):
-            try:
-                json.loads(path.read_bytes())
-            except (ValueError, RecursionError) as error:
-                raise CheckpointError(f"{file} is not JSON: {error}") from None
         sums[file] = sha256 or _sha256(path)
         return True
 
     get("config.json", "it is misspelt, or not in transformers' format")
-    config = json.loads((part / "config.json").read_bytes())
-    kind = config.get("model_type", "gpt2") if isinstance(config, dict) else config
-    if kind != "gpt2":
-        problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
-        raise CheckpointError(f"{repository}/config.json: {problem}")
+    read_settings(part / "config.json")  # before the weights come
     here = [get(file) for file in TOKENIZER_FILES]
     if not any(here):
         notice(f"{repository} has no tokenizer under a known name")
     for file in SIDE_FILES:
         get(file)
-    weights, other = locate.HUB_WEIGHTS
+    weights, other = layout.WEIGHTS
     if not get(weights) and not get(f"{weights}.index.json") and not get(other):
         get(f"{other}.index.json", f"nor is there {weights} or {other}")
     for index in [file for file in sums if file.endswith(".index.json")]:
         try:
-            shards = {*locate.shards(part / index).values()}
+            shards = {*layout.shards(part / index).values()}
         except ValueError as error:
-            raise CheckpointError(error) from None
+            raise CheckpointError(f"{index}: {error}") from None
         for shard in sorted(shards):
             get(shard, f"{index} lists it")
     lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
@@ -184,7 +173,7 @@ def verify(directory: Path) -> None:
     if noted.is_file():
         lines = noted.read_text("latin-1").splitlines()
         sums = {line[66:]: line[:64] for line in lines}
-        if not all(re.fullmatch(locate.NAME, file) for file in sums):
+        if not all(re.fullmatch(layout.NAME, file) for file in sums):
             raise CheckpointError(f"{noted}: damaged")
     elif all((directory / file).is_file() for file in FILES):
         sums = {FILES[0]: VOCABULARY_SHA256}

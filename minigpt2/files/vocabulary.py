@@ -22,9 +22,9 @@ from ..tokenizer import (
     read_merges,
 )
 from .byte_level import Added, ByteLevelTokenizer, Rules
-from .checkpoint import GIT_LFS, CheckpointError
-from .formats import MAX_BRACKETS, FormatError, parse_json_object
-from .locate import OPENAI_FILES
+from .checkpoint import CheckpointError
+from .formats import GIT_LFS, MAX_BRACKETS, FormatError, parse_json_object
+from .layout import OPENAI_FILES
 from .tokenizer_json import (
     Json,
     Parts,
