@@ -63,6 +63,12 @@ class NotHere(FormatError):
     remedy = "run: git lfs pull"
 
 
+class TooLarge(FormatError):
+    """More than a sound file of this model has."""
+
+    remedy = "is it of another model?"
+
+
 class Entry(NamedTuple):
     """Where a tensor lies: `size` bytes from `offset` on."""
 
@@ -229,7 +235,7 @@ def read_safetensors(data: memoryview) -> dict[str, Entry]:
 def read_small(path: Path, limit: int = MAX_HEADER_BYTES) -> bytes:
     """The bytes of a file, of which there are at most `limit`."""
     if (size := path.stat().st_size) > limit:
-        raise FormatError(f"has {size} bytes, expected at most {limit}")
+        raise TooLarge(f"has {size} bytes, expected at most {limit}")
     data = path.read_bytes()
     check_here(data)
     return data

@@ -86,14 +86,15 @@ def shards(index: Path) -> dict[str, str]:
     lists none, or any that are not in its directory."""
     from .formats import FormatError, read_json  # here: --help does not need NumPy
 
-    file_of = read_json(index).get("weight_map")
-    names = file_of.values() if isinstance(file_of, dict) else ()
-    if not names or not all(
+    listed = read_json(index).get("weight_map")
+    file_of = listed if isinstance(listed, dict) else {}
+    right = (
         isinstance(name, str) and re.fullmatch(rf"{NAME}\.(safetensors|bin)", name)
-        for name in names
-    ):
+        for name in file_of.values()
+    )
+    if not file_of or not all(right):
         raise FormatError("weight_map is no list of tensors and the files beside it")
-    return dict(file_of)
+    return file_of
 
 
 def has(directory: Path, *names: str) -> bool:

@@ -38,10 +38,9 @@ STORAGES = {"Double": "F64", "Float": "F32", "Half": "F16", "BFloat16": "BF16"}
 STORAGES |= {"Long": "I64", "Int": "I32", "Byte": "U8", "Bool": "BOOL"}  # of masks
 STORAGES = {f"torch {name}Storage": dtype for name, dtype in STORAGES.items()}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-TAKES = {  # how many values an opcode takes off the stack; 0: all above the mark
-    **{"TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "APPENDS": 0},
-    **{"SETITEM": 2, "SETITEMS": 0, "BINPERSID": 1, "REDUCE": 2, "BUILD": 1, "STOP": 1},
-}
+# how many values an opcode takes off the stack; 0: all above the mark
+TAKES = {"TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "APPENDS": 0}
+TAKES |= {"SETITEM": 2, "SETITEMS": 0, "BINPERSID": 1, "REDUCE": 2, "BUILD": 1}
 Places = dict[str, tuple[int, int]]  # of storages, by key: their first byte, and size
 
 
@@ -125,7 +124,7 @@ def unpickle(file: BinaryIO) -> Any:
             case "REDUCE":
                 stack.append(_rebuilt(*values))
             case "STOP":
-                return values[0]
+                return stack.pop()
             case _ if name not in ("PROTO", "BUILD"):  # versions of the modules
                 raise NotRead(f"its pickle has the opcode {name}, unknown here")
 
