@@ -552,7 +552,7 @@ BOS = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "
         ({"post_processor": {"type": "RobertaProcessing"}}, "'RobertaProcessing'"),
         ({"decoder": {"type": "WordPiece"}}, "decoder is 'WordPiece'"),
         ({"vocab": []}, "vocab is []"),
-        ({"merges": {}}, "no lists of merges"),
+        ({"merges": {}}, "merges is {}, expected a list"),
         ({"a\nb": 1}, r"has a\nb 1"),
         ({"x" * 999: 1}, "has xxx"),
         ({"merges": ["a b c"]}, "merge 1 is 'a b c'"),

@@ -50,27 +50,22 @@ class Rules(NamedTuple):
     prefix_space: bool = False  # before a part that does not begin with one
 
 
+class Parts(NamedTuple):
+    """What a vocabulary is made of."""
+
+    ids: dict[str, int]  # of tokens by their names, in which a character is a byte
+    merges: list[tuple[str, str]]  # pairs of names, the earliest first
+    added: list[Added]
+    rules: Rules
+
+
 class ByteLevelTokenizer(Tokenizer):
-    """A Tokenizer with the ids that a model's files give.
+    """A Tokenizer with the ids that a model's files give. `files` are where its parts
+    were read: training writes them again. Raises ValueError for a merge of no tokens."""
 
-    ids     of the tokens by their names, in which a character is a byte
-    merges  pairs of names, the earliest first
-    added   the tokens that no merge makes
-    files   where all this was read: training writes them again
-
-    Raises ValueError for a merge of what is no token.
-    """
-
-    def __init__(
-        self,
-        n_vocab: int,
-        ids: dict[str, int],
-        merges: list[tuple[str, str]],
-        added: list[Added],
-        rules: Rules,
-        files: list[Path],
-    ) -> None:
-        self.n_vocab, self.rules, self.files = n_vocab, rules, files
+    def __init__(self, n_vocab: int, parts: Parts, files: list[Path]) -> None:
+        ids, merges, added, self.rules = parts
+        self.n_vocab, self.files = n_vocab, files
         self.special = {token.content: token.id for token in added if token.special}
         self.words = {token.content: token.id for token in added if not token.special}
         self.vocab = [b""] * n_vocab

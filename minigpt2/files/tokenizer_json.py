@@ -7,10 +7,10 @@ not: transformers switches them off for a text. Every function raises ValueError
 """
 
 import reprlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..tokenizer import CHARACTERS
-from .byte_level import NORMALIZERS, Added, Rules
+from .byte_level import NORMALIZERS, Added, Parts, Rules
 
 Json = dict[str, Any]
 CLASSES = ("GPT2Tokenizer", "PreTrainedTokenizer", "TokenizersBackend")  # and …Fast
@@ -48,15 +48,6 @@ SEQUENCES = {  # a part that may have several steps → the name of their list
     "post_processor": "processors",
     "decoder": "decoders",
 }
-
-
-class Parts(NamedTuple):
-    """See ByteLevelTokenizer."""
-
-    ids: dict[str, int]
-    merges: list[tuple[str, str]]
-    added: list[Added]
-    rules: Rules
 
 
 def as_tokenizer_json(
@@ -106,16 +97,11 @@ def read_parts(file: Json, settings: Json) -> Parts:
     if any(step.get("individual_digits") for step in cuts):
         cut = r"\p{N}|\P{N}+"
     rules = Rules(tuple(step["type"] for step in steps["normalizer"]), cut, space)
-    ids, merges, added = (
-        model.get("vocab"),
-        model.get("merges"),
-        file.get("added_tokens"),
-    )
-    if type(ids) is not dict:
-        raise ValueError(f"vocab is {_short(ids)}, expected ids by names")
-    if type(merges) is not list or type(added) is not list:
-        raise ValueError("no lists of merges and added_tokens")
-    return Parts(ids, _pairs(merges), _added(ids, added, settings), rules)
+    for name, kind in ("vocab", dict), ("merges", list), ("added_tokens", list):
+        if type(found := (file | model).get(name)) is not kind:
+            raise ValueError(f"{name} is {_short(found)}, expected a {kind.__name__}")
+    added = _added(model["vocab"], file["added_tokens"], settings)
+    return Parts(model["vocab"], _pairs(model["merges"]), added, rules)
 
 
 def check_ids(parts: Parts, n_vocab: int) -> None:

@@ -21,11 +21,11 @@ from ..tokenizer import (
     Tokenizer,
     read_merges,
 )
-from .byte_level import Added, ByteLevelTokenizer, Rules
+from .byte_level import Added, ByteLevelTokenizer, Parts, Rules
 from .checkpoint import CheckpointError
 from .formats import MAX_BRACKETS, FormatError, TooLarge, parse_json_object, read_small
 from .layout import OPENAI_FILES, first_of
-from .tokenizer_json import Json, Parts, as_tokenizer_json, check_ids, named, read_parts
+from .tokenizer_json import Json, as_tokenizer_json, check_ids, named, read_parts
 
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"
@@ -117,11 +117,11 @@ def _tokenizer(n_vocab: int, parts: Parts, files: list[Path]) -> Tokenizer:
         warnings.warn(problem, stacklevel=6)
     added = [token for token in parts.added if token.content not in without]
     parts = parts._replace(added=added)
-    check_ids(parts, n_vocab)
     if _is_openais(parts):
         with suppress(ValueError):  # its list is not for this n_vocab
             return Tokenizer([f"{a} {b}" for a, b in parts.merges], n_vocab)
-    return ByteLevelTokenizer(n_vocab, *parts, files)
+    check_ids(parts, n_vocab)
+    return ByteLevelTokenizer(n_vocab, parts, files)
 
 
 def _is_openais(parts: Parts) -> bool:
