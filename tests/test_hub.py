@@ -394,8 +394,8 @@ def test_sums_are_those_that_sha256sum_reads(here, hub):
         ),
         (b'{"model_type": ["a"]}', "model_type is ['a']"),
         (b"[]", "config.json: not a JSON object"),
-        (b"{", "config.json: not JSON"),
-        (b"[" * 100_000, "config.json: not JSON"),
+        (b"{", "config.json is not JSON"),
+        (b"[" * 100_000, "config.json is not JSON"),
     ],
 )
 def test_another_architecture_is_refused_before_its_weights_come(

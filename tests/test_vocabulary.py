@@ -590,7 +590,10 @@ def test_what_a_tokenizer_json_says_that_is_not_known_is_refused(
         ({"add_bos_token": True}, "add_bos_token"),
         ({"auto_map": {"AutoTokenizer": ["x.Y", None]}}, "auto_map"),
         ({"added_tokens_decoder": {"599": added(599, "<x>")}}, "shares the id 599"),
-        ({"added_tokens_decoder": {"600": added(600, "<|endoftext|>")}}, "id 600, or has another"),
+        (
+            {"added_tokens_decoder": {"600": added(600, "<|endoftext|>")}},
+            "id 600, or has another",
+        ),
         ({"added_tokens_decoder": {"x": added(600, "<x>")}}, "'x'"),
         ({"added_tokens_decoder": [1]}, "[1]"),
         ({"additional_special_tokens": 5}, "5, expected a list"),

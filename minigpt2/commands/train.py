@@ -31,14 +31,7 @@ from .console import Parser, fail, path, stop_on_signal, utf8
 
 MODEL_FILES = (  # with the files of a tokenizer: those of another would change the ids
     *(STATE, *layout.HUGGINGFACE_FILES, *layout.OPENAI_FILES),
-    *(
-        "tokenizer.json",
-        "vocab.json",
-        "merges.txt",
-        "vocab.bpe",
-        "generation_config.json",
-    ),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(*layout.TOKENIZER_FILES, *layout.SETTINGS_FILES),
 )
 SHAPE = {"n_layer": 6, "n_head": 6, "n_embd": 192, "n_ctx": 256, "n_vocab": 4096}
 STEPS = 500

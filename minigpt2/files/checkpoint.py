@@ -17,7 +17,8 @@ import numpy as np
 from ..model import Array, Config, shapes
 from . import formats
 from .crc32c import crc32c, masked
-from .layout import MERGE, data_file, find_files, has, shards
+from .layout import MERGE, data_file, has, model_files, shards
+from .small import Damaged, FormatError, check_here, read_json, read_small
 from .tensor_names import renamed, unused
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
@@ -58,7 +59,7 @@ def _reading(path: Path) -> Iterator[None]:
     """Say which file a FormatError is about."""
     try:
         yield
-    except formats.FormatError as error:
+    except FormatError as error:
         _fail(path, f"{error}; {error.remedy}")
 
 
@@ -81,7 +82,7 @@ class Checkpoint:
             if has(path, "adapter_config.json"):
                 _fail(path, f"adapter_config.json is there, of an adapter; {MERGE}")
             try:
-                self.hparams_path, self.path = find_files(path)
+                self.hparams_path, self.path = model_files(path)
             except ValueError as error:
                 if has(path, "config.json"):  # perhaps of another architecture
                     read_settings(path / "config.json")
@@ -105,7 +106,7 @@ class Checkpoint:
         elif path.suffix == ".index":
             self.path = path.with_name(data_file(path.name))
             with _reading(path):
-                entries = formats.read_bundle_index(formats.read_small(path))
+                entries = formats.read_bundle_index(read_small(path))
             data = _map(self.path)
             with _reading(self.path):
                 formats.check_layout(entries, 0, len(data))
@@ -189,7 +190,7 @@ class Checkpoint:
             if crc != entry.crc:
                 problem = f"has masked CRC-32C {crc:08x}, expected {entry.crc:08x}"
                 with _reading(self.path):
-                    raise formats.Damaged(f"tensor {name} {problem}")
+                    raise Damaged(f"tensor {name} {problem}")
             compared += entry.size
             progress(entry.size)
         return compared
@@ -254,7 +255,7 @@ def _map(path: Path) -> np.ndarray:  # uint8 (file size,)
         return np.empty(0, np.uint8)
     data = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     with _reading(path):
-        formats.check_here(data[:99].tobytes())
+        check_here(data[:99].tobytes())
     return data
 
 
@@ -262,7 +263,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """What hparams.json or config.json says. Raises CheckpointError if it is not of a
     GPT-2."""
     with _reading(path):
-        settings = formats.read_json(path)
+        settings = read_json(path)
     for name, values in ONLY_GPT2.items():
         if settings.get(name, values[0]) not in values:
             found = reprlib.repr(settings[name])  # short, however deep it is

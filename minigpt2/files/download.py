@@ -6,6 +6,7 @@ model. How a broken transfer goes on is in transfer.py.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,14 +22,7 @@ from .transfer import DownloadError, fetch, reach
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB = "https://huggingface.co"
 FILES = ("vocab.bpe", *layout.OPENAI_FILES)  # the tensors, by far the largest, last
-TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
-    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
-    *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
-)
-SIDE_FILES = (  # what a repository may have, too
-    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("added_tokens.json", "adapter_config.json"),
-)
+OTHER_TOKENIZERS = ("vocab.txt", "spiece.model", "tokenizer.model")  # refused by name
 SUMS = "SHA256SUMS"  # of a repository's files, as the program sha256sum reads them
 LOG_IN = "minigpt2 cannot log in; it finds what the hub's own program has fetched"
 ANSWERS = {401: f"misspelt, private or gated; {LOG_IN}", 403: f"gated; {LOG_IN}"}
@@ -137,15 +131,20 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
                 problem = f"{error}: {meaning[error.status]}"
                 raise DownloadError(problem) from None
             raise
+        if file.endswith(".json"):
+            try:
+                json.loads(path.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise CheckpointError(f"{file} is not JSON: {error}") from None
         sums[file] = sha256 or _sha256(path)
         return True
 
     get("config.json", "it is misspelt, or not in transformers' format")
     read_settings(part / "config.json")  # before the weights come
-    here = [get(file) for file in TOKENIZER_FILES]
+    here = [get(file) for file in (*layout.TOKENIZER_FILES, *OTHER_TOKENIZERS)]
     if not any(here):
         notice(f"{repository} has no tokenizer under a known name")
-    for file in SIDE_FILES:
+    for file in (*layout.SETTINGS_FILES, "adapter_config.json"):
         get(file)
     weights, other = layout.WEIGHTS
     if not get(weights) and not get(f"{weights}.index.json") and not get(other):

@@ -13,60 +13,26 @@ Every function raises FormatError for bytes that are not of its format. What onl
 forger's file has, or one that is cut off, is checked at the end.
 """
 
-import json
 import math
 import reprlib
 import struct
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .crc32c import crc32c, masked
+from .small import MAX_HEADER_BYTES, Damaged, FormatError, NotRead, parse_json_object
 
 TABLE_MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
 TRAILER_BYTES = 5  # after each block: its compression, 1, and a masked CRC-32C, 4
 SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
-MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
-GIT_LFS = b"version https://git-lfs.github.com/spec/"
 MAX_DIMENSIONS = 32  # as in NumPy 1
-MAX_BRACKETS = 1 << 16  # of a JSON text: each may become 60 times as long in memory
 MAX_NAMES = 8  # times the length of the index, which is mostly not names
 BYTES_PER_ITEM = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 BYTES_PER_ITEM |= {"I64": 8, "I32": 4, "U8": 1, "BOOL": 1}  # of masks, for instance
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
 
 Fields = dict[int, list[Any]]  # of a protocol buffer, by number: integers or bytes
-
-
-class FormatError(ValueError):
-    """Bytes that are not of their format: what was found, and what was expected."""
-
-    remedy = "the file is damaged, or is not what its name says"
-
-
-class Damaged(FormatError):
-    """Bytes that show that the file is not whole: a checksum, or an end that is missing."""
-
-    remedy = "the file is damaged or cut off: fetch it again"
-
-
-class NotRead(FormatError):
-    """Bytes of a sound file, of a kind that is not read here."""
-
-    remedy = "open it with the tool that wrote it, and save it as model.safetensors"
-
-
-class NotHere(FormatError):
-    """A pointer of Git LFS in the place of the file."""
-
-    remedy = "run: git lfs pull"
-
-
-class TooLarge(FormatError):
-    """More than a sound file of this model has."""
-
-    remedy = "is it of another model?"
 
 
 class Entry(NamedTuple):
@@ -232,36 +198,6 @@ def read_safetensors(data: memoryview) -> dict[str, Entry]:
     return entries
 
 
-def read_small(path: Path, limit: int = MAX_HEADER_BYTES) -> bytes:
-    """The bytes of a file, of which there are at most `limit`."""
-    if (size := path.stat().st_size) > limit:
-        raise TooLarge(f"has {size} bytes, expected at most {limit}")
-    data = path.read_bytes()
-    check_here(data)
-    return data
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return parse_json_object(read_small(path))
-
-
-def parse_json_object(text: bytes, most_brackets: int = MAX_BRACKETS) -> dict[str, Any]:
-    """A JSON object in which no key is there twice."""
-    if text.count(b"[") + text.count(b"{") > most_brackets:
-        raise FormatError("not JSON that anyone wrote: too many brackets")
-    try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except RecursionError:
-        raise FormatError("not JSON that anyone wrote: too deeply nested") from None
-    except FormatError:
-        raise
-    except ValueError as error:
-        raise FormatError(f"not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise FormatError("not a JSON object")
-    return value
-
-
 # What only a forger's file has, or one that is cut off
 
 
@@ -283,21 +219,8 @@ def _records(
             yield key, value
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) < len(pairs):
-        raise FormatError("a key is twice in one object")
-    return keys
-
-
 def is_size(n: object) -> bool:
     return type(n) is int and 0 <= n < 1 << 63
-
-
-def check_here(data: bytes) -> None:
-    """See that a file is not the pointer to one."""
-    if data.startswith(GIT_LFS):
-        raise NotHere("a pointer of Git LFS, not the file")
 
 
 def check_layout(entries: dict[str, Entry], data_offset: int, file_size: int) -> None:

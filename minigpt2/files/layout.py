@@ -6,9 +6,18 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from .small import FormatError, read_json
+
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; or their shards
+TOKENIZER_FILES = (  # of GPT-2's kind, under the hub's names or OpenAI's
+    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
+)
+SETTINGS_FILES = (  # that say more of it
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    "generation_config.json",
+)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a file, or of an owner or a repository
 MERGE = "merge the adapter into its model, and save the whole"
 OTHERS = {  # what other tools write, and what to do with it
@@ -21,7 +30,7 @@ OTHERS = {  # what other tools write, and what to do with it
 }
 
 
-def find_files(path: Path) -> tuple[Path, Path]:
+def model_files(path: Path) -> tuple[Path, Path]:
     """The file with a model's sizes, and the one with its tensors or their index.
 
     The path is a directory, or one of several `.index` files in it. Raises ValueError.
@@ -72,7 +81,7 @@ def _newest(directory: Path) -> str:
 def weights_in(directory: Path) -> list[str]:
     """The names of the files with the tensors, if a whole model is in the directory."""
     with suppress(OSError, ValueError):
-        _, weights = find_files(directory)
+        _, weights = model_files(directory)
         if weights.suffix == ".index":
             return [data_file(weights.name)]
         listed = shards(weights) if weights.suffix == ".json" else {"": weights.name}
@@ -84,8 +93,6 @@ def weights_in(directory: Path) -> list[str]:
 def shards(index: Path) -> dict[str, str]:
     """The file of each tensor, as a `.index.json` lists them. Raises FormatError if it
     lists none, or any that are not in its directory."""
-    from .formats import FormatError, read_json  # here: --help does not need NumPy
-
     listed = read_json(index).get("weight_map")
     file_of = listed if isinstance(listed, dict) else {}
     right = (

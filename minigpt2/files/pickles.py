@@ -19,16 +19,8 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .formats import (
-    BYTES_PER_ITEM,
-    MAX_DIMENSIONS,
-    Damaged,
-    Entry,
-    FormatError,
-    NotRead,
-    check_entry,
-    is_size,
-)
+from .formats import BYTES_PER_ITEM, MAX_DIMENSIONS, Entry, check_entry, is_size
+from .small import Damaged, FormatError, NotRead
 
 MAX_BYTES = 1 << 18  # of a pickle, or of a zip's directory: 1558M has 118 and 42 kB
 MAGIC = 0x1950A86A20F9469CFC6C  # of files before torch 1.6

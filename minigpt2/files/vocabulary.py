@@ -23,8 +23,8 @@ from ..tokenizer import (
 )
 from .byte_level import Added, ByteLevelTokenizer, Parts, Rules
 from .checkpoint import CheckpointError
-from .formats import MAX_BRACKETS, FormatError, TooLarge, parse_json_object, read_small
 from .layout import OPENAI_FILES, first_of
+from .small import MAX_BRACKETS, FormatError, TooLarge, parse_json_object, read_small
 from .tokenizer_json import Json, as_tokenizer_json, check_ids, named, read_parts
 
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
