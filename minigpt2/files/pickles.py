@@ -14,6 +14,7 @@ then the storages, each behind its length.
 import io
 import pickletools
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -56,10 +57,12 @@ class Tensor(NamedTuple):
 def read_pytorch(path: Path, data: memoryview) -> dict[str, Entry]:
     """A `pytorch_model.bin`, and its bytes → its tensors by name. Raises FormatError."""
     try:
-        if bytes(data[:2]) == b"PK":
-            tensors, places = _read_zip(path, data)
-        else:
-            tensors, places = _read_legacy(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes, which no sound pickle has
+            if bytes(data[:2]) == b"PK":
+                tensors, places = _read_zip(path, data)
+            else:
+                tensors, places = _read_legacy(data)
         if any(first + size > len(data) for first, size in places.values()):
             raise Damaged("it ends before its tensors do")
         return {name: _entry(name, t, places) for name, t in tensors.items()}
