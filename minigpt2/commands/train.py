@@ -217,7 +217,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         training = start(args)
         config, settings = training.config, training.settings
-        tokens, valid = read_data(args.data, args.valid, args.out, training.tokenizer)
+        data = args.data, args.valid, args.out, training.tokenizer
+        tokens, valid, training.bytes_per_byte = read_data(*data)
         if len(tokens) <= config.n_ctx:
             needed = f"a context and one to predict are {config.n_ctx + 1}"
             raise ValueError(f"the data has {len(tokens)} tokens, but {needed}")

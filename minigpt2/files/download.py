@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ..model import Config
 from . import layout, locate, lock
 from .checkpoint import Checkpoint, CheckpointError, read_model, read_settings
 from .progress import Progress, notice
@@ -161,13 +162,11 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
     return [SUMS, *sums]
 
 
-def verify(directory: Path) -> None:
-    """Check a model on disk: that its sizes fit its tensors; by SHA-256 what came from the
-    hub; in OpenAI's layout the vocabulary by SHA-256, index and tensors by their CRCs.
-
-    Raises CheckpointError at the first difference.
-    """
-    read_model(directory)
+def verify(directory: Path) -> Config:
+    """Check a model on disk: that its sizes, which it returns, fit its tensors; by SHA-256
+    what came from the hub; in OpenAI's layout the vocabulary by SHA-256, index and tensors
+    by their CRCs. Raises CheckpointError at the first difference."""
+    config, _ = read_model(directory)
     checkpoint, sums, noted = Checkpoint(directory), {}, directory / SUMS
     if noted.is_file():
         lines = noted.read_text("latin-1").splitlines()
@@ -191,6 +190,7 @@ def verify(directory: Path) -> None:
     finally:
         if progress.done:
             progress.close()
+    return config
 
 
 def _sha256(path: Path, progress: Callable[[int], object] = lambda size: None) -> str:

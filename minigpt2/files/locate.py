@@ -62,6 +62,9 @@ def find(model: str | Path, weights: str | Path | None = None) -> Path | None:
     A released model goes before a directory of that name, which is mentioned; any other
     directory goes before a repository of the hub. Raises ValueError for what is neither.
     """
+    for argument, value in ("model", model), ("weights", weights or ""):
+        if not isinstance(value, (str, os.PathLike)):
+            raise TypeError(f"{argument} is {value!r}, expected a str or a Path")
     name, path = canonical(str(model)), Path(os.path.expanduser(model))
     known = not isinstance(model, Path) and name in (*RELEASED, EMBEDDED)
     if not known and str(model) and os.path.exists(path):

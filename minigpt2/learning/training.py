@@ -49,6 +49,9 @@ class Training:
         self.log: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.seconds = 0.0
+        self.bytes_per_byte = (
+            1.0  # of the files, for those of the tokens: see corpus.py
+        )
 
     @property
     def step(self) -> int:
@@ -91,7 +94,7 @@ class Training:
             self.losses = []
 
     def bits_per_byte(self, tokens: Array) -> float:
-        """Σ -log2 p(token) / Σ bytes of the tokens, over windows at equal distances in
+        """Σ -log2 p(token) / Σ bytes of the text, over windows at equal distances in
         the text; NaN if it is too short for one."""
         n_ctx, vocab, eot = self.config.n_ctx, self.tokenizer.vocab, self.tokenizer.eot
         count = min(VALID_WINDOWS, len(tokens) // n_ctx)
@@ -101,7 +104,7 @@ class Training:
             log_p = log_probabilities(self.nested, self.config, window)
             bits -= log_p.sum() / math.log(2)
             n_bytes += sum(len(vocab[token]) for token in window[1:] if token != eot)
-        return bits / n_bytes if n_bytes else math.nan
+        return bits / (n_bytes * self.bytes_per_byte) if n_bytes else math.nan
 
     def check(self, tokens: Array) -> None:
         """Raise FloatingPointError if the parameters give no finite loss, here to the
