@@ -74,6 +74,7 @@ def _download(
 ) -> Path:
     """Let `get` fetch the files into a directory beside `final`, and move them there."""
     part = final.with_name(f"{final.name}.part")
+    clear = partial(shutil.rmtree, part, ignore_errors=True)
     reach(url)
     mine = lock.take(part)
     if mine is None:
@@ -87,25 +88,15 @@ def _download(
                 final.mkdir(exist_ok=True)
                 for file in files:
                     os.replace(part / file, final / file)
-                _remove(_come(part))
+            clear()
         except CheckpointError as error:
-            _remove(_come(part))
+            clear()
             problem = f"what came from {url} is not the model, and was deleted: {error}"
             raise DownloadError(problem) from None
         finally:
-            if not _come(part):
-                shutil.rmtree(part, ignore_errors=True)
+            if all(p.name == "lock" or p.suffix == ".etag" for p in part.glob("*")):
+                clear()  # nothing has come
     return final
-
-
-def _come(part: Path) -> list[Path]:
-    """What has come of a model."""
-    return [p for p in part.iterdir() if p.name != "lock" and p.suffix != ".etag"]
-
-
-def _remove(files: list[Path]) -> None:
-    for file in files:
-        file.unlink()
 
 
 def _from_openai(url: str, part: Path) -> list[str]:

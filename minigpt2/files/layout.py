@@ -11,9 +11,7 @@ from .small import FormatError, read_json
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; or their shards
-TOKENIZER_FILES = (  # of GPT-2's kind, under the hub's names or OpenAI's
-    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
-)
+TOKENIZER_FILES = "tokenizer.json vocab.json merges.txt encoder.json vocab.bpe".split()
 SETTINGS_FILES = (  # that say more of it
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     "generation_config.json",
@@ -81,11 +79,15 @@ def _newest(directory: Path) -> str:
 def weights_in(directory: Path) -> list[str]:
     """The names of the files with the tensors, if a whole model is in the directory."""
     with suppress(OSError, ValueError):
+        if not directory.is_dir():
+            return []
         _, weights = model_files(directory)
+        names = [weights.name]
         if weights.suffix == ".index":
-            return [data_file(weights.name)]
-        listed = shards(weights) if weights.suffix == ".json" else {"": weights.name}
-        if has(directory, *(names := sorted({*listed.values()}))):
+            names = [data_file(weights.name)]
+        elif weights.suffix == ".json":
+            names = sorted({*shards(weights).values()})
+        if has(directory, *names):
             return names
     return []
 
