@@ -171,8 +171,8 @@ def _varints(data: bytes, count: int) -> list[int]:
     return values
 
 
-def read_safetensors(data: memoryview) -> dict[str, Entry]:
-    """A safetensors file → its tensors by name."""
+def safetensors_header(data: memoryview) -> tuple[dict[str, Any], int]:
+    """What the header of a safetensors file says, and where the header ends."""
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
         expected = f"expected 2 to {MAX_HEADER_BYTES}"
@@ -180,8 +180,14 @@ def read_safetensors(data: memoryview) -> dict[str, Entry]:
     header, data_offset = bytes(data[8 : 8 + length]), 8 + length
     if len(header) < length:
         raise Damaged(f"it ends in its header of {length} bytes")
+    return parse_json_object(header), data_offset
+
+
+def read_safetensors(data: memoryview) -> dict[str, Entry]:
+    """A safetensors file → its tensors by name."""
+    header, data_offset = safetensors_header(data)
     entries = {}
-    for name, fields in parse_json_object(header).items():
+    for name, fields in header.items():
         if name == "__metadata__":
             continue
         try:

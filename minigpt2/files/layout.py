@@ -11,10 +11,12 @@ from .small import FormatError, read_json
 OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
 HUGGINGFACE_FILES = ("config.json", "model.safetensors")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; or their shards
-TOKENIZER_FILES = "tokenizer.json vocab.json merges.txt encoder.json vocab.bpe".split()
-SETTINGS_FILES = (  # that say more of it
+TOKENIZER_FILES = (  # the last two have OpenAI's names
+    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
+)
+SETTINGS_FILES = (  # what else is said of a tokenizer
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    "generation_config.json",
+    *("generation_config.json",),
 )
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a file, or of an owner or a repository
 MERGE = "merge the adapter into its model, and save the whole"

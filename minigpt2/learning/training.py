@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..files import save
+from ..files.formats import read_safetensors, safetensors_header
 from ..files.progress import say
 from ..model import Array, Config, nest
 from ..score import log_probabilities
@@ -188,14 +189,12 @@ def read_state(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     data = path.read_bytes()
     try:
-        size = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:size])
-        metadata = header.pop("__metadata__")
-        facts = {name: json.loads(text) for name, text in metadata.items()}
-        arrays = {}
-        for name, entry in header.items():
-            start, stop = entry["data_offsets"]
-            arrays[name] = np.frombuffer(data[size + start : size + stop], "<f4")
+        header, _ = safetensors_header(memoryview(data))
+        facts = {k: json.loads(text) for k, text in header["__metadata__"].items()}
+        arrays = {
+            name: np.frombuffer(data, "<f4", entry.size // 4, entry.offset)
+            for name, entry in read_safetensors(memoryview(data)).items()
+        }
         lengths = {len(array) for array in arrays.values()}
         if set(arrays) != {"params", "m", "v"} or len(lengths) != 1:
             raise ValueError
