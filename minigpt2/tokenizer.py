@@ -243,7 +243,9 @@ def read_merges(path: Path) -> list[str]:
 
 def whole_characters(text: str) -> str:
     """The text with no surrogates: a pair is the two halves of a character, a lone one
-    becomes U+FFFD."""
+    becomes U+FFFD. Raises TypeError for what is no str."""
+    if not isinstance(text, str):
+        raise TypeError(f"text is {text!r}, expected a str")
     try:
         text.encode()
     except UnicodeEncodeError:

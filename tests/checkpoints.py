@@ -12,7 +12,7 @@ from helpers import SMALL, VOCABULARY
 from minigpt2 import CheckpointError
 from minigpt2.files.checkpoint import Checkpoint
 from minigpt2.files.crc32c import crc32c, masked
-from minigpt2.files.locate import OPENAI_FILES
+from minigpt2.files.layout import OPENAI_FILES
 from minigpt2.model import Config, shapes
 
 HPARAMS, INDEX, DATA = OPENAI_FILES

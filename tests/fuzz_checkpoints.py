@@ -49,8 +49,9 @@ from torch_files import BIN, HOSTILE, RAN, legacy, pickled, sharded, state, zipp
 import minigpt2
 from minigpt2 import CheckpointError, Tokenizer
 from minigpt2.files.checkpoint import Checkpoint
-from minigpt2.files.formats import MAX_HEADER_BYTES, read_bundle_index
+from minigpt2.files.formats import read_bundle_index
 from minigpt2.files.save import write_description
+from minigpt2.files.small import MAX_HEADER_BYTES
 from minigpt2.files.vocabulary import BYTES_PER_TOKEN, MOST_BYTES
 from minigpt2.model import Config, shapes
 

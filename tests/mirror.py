@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 from helpers import SMALL, VOCABULARY
 
-from minigpt2.files import locate, save
+from minigpt2.files import layout, save
 from minigpt2.files.checkpoint import read_model
 from minigpt2.tokenizer import Tokenizer
 
@@ -35,7 +35,7 @@ PIECE = 1 << 16  # a broken transfer may lose what has come of the last piece
 @functools.cache
 def openai():
     """A "124M" that is the small official checkpoint."""
-    files = {name: (SMALL / name).read_bytes() for name in locate.OPENAI_FILES}
+    files = {name: (SMALL / name).read_bytes() for name in layout.OPENAI_FILES}
     files["vocab.bpe"] = VOCABULARY.read_bytes()
     return SimpleNamespace(
         model="124M",

@@ -37,7 +37,7 @@ import minigpt2
 from minigpt2 import CheckpointError, Config
 from minigpt2.files.checkpoint import AS_FLOAT32, Checkpoint
 from minigpt2.files.crc32c import BYTES_AT_ONCE, FOLD, OFFSETS, crc32c, masked
-from minigpt2.files.locate import HUGGINGFACE_FILES, OPENAI_FILES
+from minigpt2.files.layout import HUGGINGFACE_FILES, OPENAI_FILES
 from minigpt2.model import shapes
 
 

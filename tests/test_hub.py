@@ -13,7 +13,7 @@ from helpers import SMALL
 from mirror import behave, cut_after, edition, flipped, is_whole, ranges, status
 
 import minigpt2
-from minigpt2.files import download, locate, progress
+from minigpt2.files import download, layout, locate, progress
 from minigpt2.files.transfer import DownloadError
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -125,7 +125,7 @@ def test_a_file_of_a_model_is_its_directory(here):
         assert locate.find(directory / file) == directory
     os.chdir(directory)
     assert minigpt2.load("model.safetensors").config.n_vocab == 1000
-    for file in locate.OPENAI_FILES:
+    for file in layout.OPENAI_FILES:
         assert locate.find(SMALL / file) == SMALL
 
 
@@ -236,14 +236,14 @@ def shards(kind, *names):
     return {f"{kind}.index.json": json.dumps({"weight_map": weights}).encode()}
 
 
-@pytest.mark.parametrize("kind", locate.HUB_WEIGHTS)
+@pytest.mark.parametrize("kind", layout.WEIGHTS)
 def test_all_shards_must_be_there(here, kind):
     one, two = (kind.replace(".", f"-0000{i}-of-00002.") for i in (1, 2))
     files = {"config.json": b"{}", one: b"1"} | shards(kind, two, one, two)
     write(here / "a", files)
-    assert locate.weights_in(here / "a") == []
+    assert layout.weights_in(here / "a") == []
     (here / "a" / two).touch()
-    assert locate.weights_in(here / "a") == [one, two]
+    assert layout.weights_in(here / "a") == [one, two]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,10 @@ def test_all_shards_must_be_there(here, kind):
 )
 def test_an_index_that_lists_no_files_is_refused(here, hub, index):
     (here / "index").write_bytes(index)
-    with pytest.raises(ValueError, match="no list of tensors"):
-        locate.shards(here / "index")
+    with pytest.raises(
+        ValueError, match="no list of tensors|not a? ?JSON|has 1048606 bytes"
+    ):
+        layout.shards(here / "index")
     del hub.files["model.safetensors"]
     hub.files["model.safetensors.index.json"] = index
     with pytest.raises(DownloadError, match="was deleted"):
@@ -388,10 +390,10 @@ def test_sums_are_those_that_sha256sum_reads(here, hub):
     [
         (
             b'{"model_type": "bert"}',
-            "config.json: model_type is 'bert', this is not GPT-2",
+            "config.json: model_type is 'bert', expected 'gpt2'",
         ),
         (b'{"model_type": ["a"]}', "model_type is ['a']"),
-        (b"[]", "model_type is []"),
+        (b"[]", "config.json: not a JSON object"),
         (b"{", "config.json is not JSON"),
         (b"[" * 100_000, "config.json is not JSON"),
     ],

@@ -214,12 +214,12 @@ def test_what_torch_saves_is_read_as_torch_reads_it(torch, tmp_path):
     for how in {}, {"_use_new_zipfile_serialization": False}:
         torch.save(state, path, **how)
         data = np.memmap(path, np.uint8, "r")
-        for name, entry in read_pytorch(data.data).items():
+        for name, entry in read_pytorch(path, data.data).items():
             part = data[entry.offset :][: entry.size]
             array = AS_FLOAT32[entry.dtype](np.asarray(part)).reshape(entry.shape)
             assert np.array_equal(array, state[name].detach().float().numpy()), name
     torch.save({"a": base.view(6, 10).T}, path)
-    (entry,) = read_pytorch(memoryview(path.read_bytes())).values()
+    (entry,) = read_pytorch(path, memoryview(path.read_bytes())).values()
     assert entry.dtype == "F32 with strides (1, 10)"
 
 

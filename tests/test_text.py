@@ -141,7 +141,10 @@ def test_what_is_no_text_to_learn_from_is_left_out_by_name(books, capsys):
 @pytest.mark.skipif(os.name != "posix", reason="makes links")
 def test_what_is_validated_on_is_not_learned(books):
     everything = [books]
-    train, valid = corpus.read_data(everything, [books / "deep"], books, TOKENIZER)
+    train, valid, ratio = corpus.read_data(
+        everything, [books / "deep"], books, TOKENIZER
+    )
+    assert ratio == 1  # no text is changed
     own = ["a.txt", "mine/notes.txt"]
     for tokens, names in (train, own), (valid, ["deep/b.txt", "deep/merges.txt"]):
         expected = [i for name in names for i in (299, *TOKENIZER.encode(name))]

@@ -22,7 +22,9 @@ from minigpt2.files import save
 from minigpt2.files.byte_level import ByteLevelTokenizer
 from minigpt2.files.vocabulary import open_tokenizer
 from minigpt2.generate import TextStream
+from minigpt2.learning import corpus
 from minigpt2.learning.optimizer import initialise
+from minigpt2.learning.training import Training
 from minigpt2.model import Config, shapes
 from minigpt2.page import explain
 
@@ -352,6 +354,10 @@ def test_a_model_with_added_tokens_generates_scores_and_explains(model):
     assert first == tokenizer.decode(ids[1:])
     assert first != second
     assert len(gpt2.score("Hello word")) == len(tokenizer.encode("Hello word")) - 1
+    for prompt in "", "<|user|>", "Hello <|user|><|endoftext|> word":
+        data = explain.explain(gpt2, prompt, allow_special=True)
+        expected = tokenizer.encode(prompt, allow_special=True)
+        assert sum(data["pieces"]) == max(1, len(expected))
     data = explain.explain(gpt2, "Hello word 12")
     assert sum(data["pieces"]) == len(tokenizer.encode("Hello word 12"))
     assert data["special"] == {599: "<|endoftext|>", 600: "<|user|>", 601: "word", 602: "<|done|>", 603: "<|more|>"}  # fmt: skip
@@ -380,6 +386,57 @@ def test_the_command_refuses_a_tokenizer_of_another_kind_in_one_line(model):
     status, out, err = run("Hello", "--model", model)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "vocab.txt is the vocabulary of a WordPiece tokenizer" in err
+
+
+def test_a_model_is_whole_though_its_tokenizer_is_refused(model):
+    """Both are said, in one line."""
+    (model / "vocab.txt").write_text("[UNK]")
+    status, _, err = run(model, "--verify", module="minigpt2.download")
+    assert status == 0
+    line = err.splitlines()[-1]
+    assert f"{model} is whole, but {model}: no tokenizer for this model: " in line
+    assert "WordPiece" in line
+
+
+def test_the_page_reads_special_tokens_if_asked(model, tmp_path):
+    write(model, tokenizer=changed(added_tokens=[added(600, "<|user|>")]))
+    pages = []
+    for special in [], ["--special"]:
+        out = tmp_path / f"{len(special)}.html"
+        command = "<|user|>", "--model", model, "-o", out, *special
+        status, _, err = run(*command, module="minigpt2.explain")
+        assert status == 0, err
+        pages.append(out.read_text(encoding="utf-8"))
+    assert ['"pieces":[1],' in page for page in pages] == [False, True]
+
+
+@pytest.mark.parametrize("normalizer, n_bytes", [("Lowercase", 3), ("NFD", 3)])
+def test_bits_per_byte_are_of_the_file_not_of_what_a_normalizer_makes_of_it(
+    tmp_path, normalizer, n_bytes
+):
+    """İ has 2 bytes, and becomes i and a combining dot, which have 3, or I and the dot."""
+    write(tmp_path, tokenizer=changed(**rules(normalizer)))
+    tokenizer = open_tokenizer(tmp_path, config())
+    (tmp_path / "data.txt").write_text("İ" * 100, encoding="utf-8")
+    tokens, _, ratio = corpus.read_data(
+        [tmp_path / "data.txt"], None, tmp_path / "out", tokenizer
+    )
+    assert ratio == pytest.approx(2 / n_bytes)
+    settings = {"weight_decay": 0.1, "threads": 1}
+    run = Training(config(), tokenizer, settings, tmp_path)  # all parameters are zero
+    plain = run.bits_per_byte(tokens)
+    run.bytes_per_byte = ratio
+    assert run.bits_per_byte(tokens) == pytest.approx(plain / ratio)
+
+
+def test_what_is_no_text_and_no_name_of_a_model_is_named():
+    with pytest.raises(TypeError, match="^text is 5, expected a str$"):
+        Tokenizer.from_file().encode(5)
+    for given in 5, None, b"tiny":
+        with pytest.raises(TypeError, match=f"^model is {given}, expected a str or"):
+            minigpt2.load(given)
+    with pytest.raises(TypeError, match="^weights is 5, expected a str or"):
+        minigpt2.load("tiny", weights=5)
 
 
 def test_what_training_writes_has_the_same_ids(tmp_path):
@@ -552,7 +609,7 @@ BOS = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "
         ({"post_processor": {"type": "RobertaProcessing"}}, "'RobertaProcessing'"),
         ({"decoder": {"type": "WordPiece"}}, "decoder is 'WordPiece'"),
         ({"vocab": []}, "vocab is []"),
-        ({"merges": {}}, "no lists of merges"),
+        ({"merges": {}}, "merges is {}, expected a list"),
         ({"a\nb": 1}, r"has a\nb 1"),
         ({"x" * 999: 1}, "has xxx"),
         ({"merges": ["a b c"]}, "merge 1 is 'a b c'"),
@@ -589,8 +646,11 @@ def test_what_a_tokenizer_json_says_that_is_not_known_is_refused(
         ({"add_prefix_space": True}, "add_prefix_space"),
         ({"add_bos_token": True}, "add_bos_token"),
         ({"auto_map": {"AutoTokenizer": ["x.Y", None]}}, "auto_map"),
-        ({"added_tokens_decoder": {"599": added(599, "<x>")}}, "token 599"),
-        ({"added_tokens_decoder": {"600": added(600, "<|endoftext|>")}}, "twice"),
+        ({"added_tokens_decoder": {"599": added(599, "<x>")}}, "shares the id 599"),
+        (
+            {"added_tokens_decoder": {"600": added(600, "<|endoftext|>")}},
+            "id 600, or has another",
+        ),
         ({"added_tokens_decoder": {"x": added(600, "<x>")}}, "'x'"),
         ({"added_tokens_decoder": [1]}, "[1]"),
         ({"additional_special_tokens": 5}, "5, expected a list"),

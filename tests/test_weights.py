@@ -259,6 +259,14 @@ def test_a_wrong_byte_in_the_directory_of_a_zip(tmp_path, byte):
     refuses(directory, f"{BIN}: ", "damaged", how=minigpt2.load)
 
 
+def test_an_endless_directory_of_a_zip_is_not_read(tmp_path):
+    """A small line of it becomes 20 times as long in memory."""
+    directory = torch_file(tmp_path)
+    file = zipped(pickled(state()[0]), {f"{n:0200}": b"" for n in range(1200)})
+    (directory / BIN).write_bytes(file)
+    refuses(directory, "its directory has ", "more than 262144", how=minigpt2.load)
+
+
 def test_a_checkpoint_of_training_is_no_state_dict(tmp_path):
     directory = torch_file(tmp_path)
     program = pickled({"model": state()[0], "step": 5})

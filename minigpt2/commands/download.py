@@ -5,6 +5,7 @@ from ..files.checkpoint import CheckpointError
 from ..files.download import download, verify
 from ..files.progress import notice
 from ..files.transfer import DownloadError
+from ..files.vocabulary import open_tokenizer
 from .console import Parser, fail
 
 
@@ -23,8 +24,12 @@ def main(argv: list[str] | None = None) -> None:
             directory = locate.find(args.model, args.weights)
             if directory is None:
                 fail(f"{args.model} is not there: leave out --verify to download it")
-            verify(directory)
-            notice(f"{directory} is whole")
+            config, but = verify(directory), ""
+            try:
+                open_tokenizer(directory, config)
+            except CheckpointError as error:
+                but = f", but {error}"
+            notice(f"{directory} is whole{but}")
         else:
             print(download(args.model, args.weights, args.url))
     except (CheckpointError, DownloadError, ValueError) as error:

@@ -28,6 +28,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     add("--model", help="as for minigpt2 (default 124M)")
     add("--weights", metavar="DIR", help="where models live (default: see the README)")
+    special = "read special tokens in the prompt, as <|endoftext|>, as such"
+    add("--special", action="store_true", help=special)
     args = parser.parse_args(argv)
     out = args.out
     if out.is_dir():
@@ -39,8 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         prompt = prompt.removesuffix("\n")
     try:
         name = choose_model(args.model, args.weights)
-        data = explain(load(name, args.weights), prompt) | {"model": Path(name).name}
+        data = explain(load(name, args.weights), prompt, args.special)
     except (CheckpointError, FloatingPointError, ValueError) as error:
         fail(error)
-    replace(out, [page(data).encode()])
+    replace(out, [page(data | {"model": Path(name).name}).encode()])
     print(out)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import locate, save
+from ..files import layout, locate, save
 from ..files.checkpoint import CheckpointError, read_model
 from ..files.progress import notice, say
 from ..files.vocabulary import open_tokenizer
@@ -30,15 +30,8 @@ from ..tokenizer import Tokenizer
 from .console import Parser, fail, path, stop_on_signal, utf8
 
 MODEL_FILES = (  # with the files of a tokenizer: those of another would change the ids
-    *(STATE, *locate.HUGGINGFACE_FILES, *locate.OPENAI_FILES),
-    *(
-        "tokenizer.json",
-        "vocab.json",
-        "merges.txt",
-        "vocab.bpe",
-        "generation_config.json",
-    ),
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(STATE, *layout.HUGGINGFACE_FILES, *layout.OPENAI_FILES),
+    *(*layout.TOKENIZER_FILES, *layout.SETTINGS_FILES),
 )
 SHAPE = {"n_layer": 6, "n_head": 6, "n_embd": 192, "n_ctx": 256, "n_vocab": 4096}
 STEPS = 500
@@ -224,7 +217,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         training = start(args)
         config, settings = training.config, training.settings
-        tokens, valid = read_data(args.data, args.valid, args.out, training.tokenizer)
+        data = args.data, args.valid, args.out, training.tokenizer
+        tokens, valid, training.bytes_per_byte = read_data(*data)
         if len(tokens) <= config.n_ctx:
             needed = f"a context and one to predict are {config.n_ctx + 1}"
             raise ValueError(f"the data has {len(tokens)} tokens, but {needed}")

@@ -50,28 +50,22 @@ class Rules(NamedTuple):
     prefix_space: bool = False  # before a part that does not begin with one
 
 
+class Parts(NamedTuple):
+    """What a vocabulary is made of."""
+
+    ids: dict[str, int]  # of tokens by their names, in which a character is a byte
+    merges: list[tuple[str, str]]  # pairs of names, the earliest first
+    added: list[Added]
+    rules: Rules
+
+
 class ByteLevelTokenizer(Tokenizer):
-    """A Tokenizer with the ids that a model's files give.
+    """A Tokenizer with the ids that a model's files give. `files` are where its parts
+    were read: training writes them again. Raises ValueError for a merge of no tokens."""
 
-    ids     of the tokens by their names, in which a character is a byte
-    merges  pairs of names, the earliest first
-    added   the tokens that no merge makes
-    files   where all this was read: training writes them again
-
-    Raises ValueError for a merge of what is no token.
-    """
-
-    def __init__(
-        self,
-        n_vocab: int,
-        ids: dict[str, int],
-        merges: list[tuple[str, str]],
-        added: list[Added],
-        rules: Rules,
-        files: list[Path],
-    ) -> None:
-        self.n_vocab, self.rules = n_vocab, rules
-        self.files = files
+    def __init__(self, n_vocab: int, parts: Parts, files: list[Path]) -> None:
+        ids, merges, added, self.rules = parts
+        self.n_vocab, self.files = n_vocab, files
         self.special = {token.content: token.id for token in added if token.special}
         self.words = {token.content: token.id for token in added if not token.special}
         self.vocab = [b""] * n_vocab
@@ -99,17 +93,15 @@ class ByteLevelTokenizer(Tokenizer):
     def prepare(self, text: str, allow_special: bool = False) -> Iterator[str | int]:
         """Ids of added tokens, and the text between them, ready to be cut into pieces.
         Words that were added are always read, special tokens if `allow_special`."""
-        for raw in _split(text, self._raw, allow_special):
-            if isinstance(raw, int):
-                yield raw
+        raw = _split([text], self._raw, allow_special)
+        parts = (self._normalize(p) if isinstance(p, str) else p for p in raw)
+        for part in _split(parts, self._normal, allow_special):
+            if isinstance(part, int):
+                yield part
                 continue
-            for part in _split(self._normalize(raw), self._normal, allow_special):
-                if isinstance(part, int):
-                    yield part
-                    continue
-                for cut in regex.findall(self.rules.cut or "(?s).+", part):
-                    space = self.rules.prefix_space and cut[0] != " "
-                    yield " " + cut if space else cut
+            for cut in regex.findall(self.rules.cut or "(?s).+", part):
+                space = self.rules.prefix_space and cut[0] != " "
+                yield " " + cut if space else cut
 
     def encode_parts(self, parts: Iterable[str]) -> Iterator[list[int]]:
         """As Tokenizer.encode_parts. Where what comes before the end of a word could
@@ -170,33 +162,36 @@ def _bytes(name: str) -> bytes:
 
 
 def _split(
-    text: str, tokens: dict[str, Added], allow_special: bool
+    parts: Iterable[str | int], tokens: dict[str, Added], allow_special: bool
 ) -> Iterator[str | int]:
-    """The ids of the added tokens in a text, and the text between them. The leftmost is
-    found first and, of those that begin together, the longest."""
-    done = at = 0  # what is before `done` has been given out
+    """Parts of a text, in which added tokens have become their ids. The leftmost is found
+    first and, of those that begin together, the longest."""
     firsts = "".join(regex.escape(content[0]) for content in tokens)
     lengths = sorted({len(content) for content in tokens}, reverse=True)
-    while tokens and (first := regex.search(f"[{firsts}]", text, pos=at)):
-        start = first.start()
-        contents = (text[start : start + length] for length in lengths)
-        content = next((c for c in contents if c in tokens), "")
-        at = end = start + max(1, len(content))
-        if not content:
+    for text in parts:
+        if isinstance(text, int) or not tokens:
+            yield text
             continue
-        token = tokens[content]
-        beside = text[start - 1 : start], text[end : end + 1]
-        if token.special and not allow_special:
-            continue
-        if token.single_word and regex.search(r"\w", "".join(beside)):
-            continue
-        while token.lstrip and start > done and regex.match(r"\s", text, pos=start - 1):
-            start -= 1
-        while token.rstrip and regex.match(r"\s", text, pos=end):
-            end += 1
-        if done < start:
-            yield text[done:start]
-        yield token.id
-        done = end
-    if done < len(text):
+        done = at = 0  # what is before `done` has been given out
+        while first := regex.search(f"[{firsts}]", text, pos=at):
+            start = first.start()
+            contents = (text[start : start + length] for length in lengths)
+            content = next((c for c in contents if c in tokens), "")
+            at = end = start + max(1, len(content))
+            token = tokens.get(content)
+            if not token or (token.special and not allow_special):
+                continue
+            beside = text[start - 1 : start] + text[end : end + 1]
+            if token.single_word and regex.search(r"\w", beside):
+                continue
+            while (
+                token.lstrip
+                and start > done
+                and regex.match(r"\s", text, pos=start - 1)
+            ):
+                start -= 1
+            while token.rstrip and regex.match(r"\s", text, pos=end):
+                end += 1
+            yield from (text[done:start], token.id)
+            done = end
         yield text[done:]

@@ -17,8 +17,8 @@ import numpy as np
 from ..model import Array, Config, shapes
 from . import formats
 from .crc32c import crc32c, masked
-from .layout import data_file, find_files
-from .locate import shards
+from .layout import MERGE, data_file, has, model_files, shards
+from .small import Damaged, FormatError, check_here, read_json, read_small
 from .tensor_names import renamed, unused
 
 HPARAMS = {name: name for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
@@ -32,7 +32,6 @@ ONLY_GPT2: dict[str, tuple[Any, ...]] = {  # what config.json may say of a GPT-2
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
 }
-GIT_LFS = b"version https://git-lfs.github.com/spec/"  # how a pointer to a file begins
 
 AS_FLOAT32: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # from uint8 (bytes,)
     # a mapped file, but for an old safetensors that is not aligned: products of such
@@ -57,13 +56,10 @@ def _fail(path: Path, problem: object) -> NoReturn:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Say which file a FormatError is about, or that it is not here at all."""
+    """Say which file a FormatError is about."""
     try:
         yield
-    except formats.FormatError as error:
-        with open(path, "rb") as file:
-            if file.read(len(GIT_LFS)) == GIT_LFS:
-                _fail(path, "a pointer of Git LFS, not the file; run: git lfs pull")
+    except FormatError as error:
         _fail(path, f"{error}; {error.remedy}")
 
 
@@ -82,17 +78,21 @@ class Checkpoint:
         path = Path(directory)
         if not path.is_dir() and not (path.suffix == ".index" and path.is_file()):
             _fail(path, "no such directory; give a directory with a checkpoint")
-        config = path / "config.json"
         try:
+            if has(path, "adapter_config.json"):
+                _fail(path, f"adapter_config.json is there, of an adapter; {MERGE}")
             try:
-                self.hparams_path, self.path = find_files(path)
+                self.hparams_path, self.path = model_files(path)
             except ValueError as error:
-                if config.is_file():  # perhaps of another architecture
-                    _read_settings(config, (), ONLY_GPT2)
+                if has(path, "config.json"):  # perhaps of another architecture
+                    read_settings(path / "config.json")
                 _fail(path, error)
-            openai = self.path.suffix == ".index"
-            names, only = (HPARAMS, {}) if openai else (CONFIG, ONLY_GPT2)
-            self.settings = _read_settings(self.hparams_path, names.values(), only)
+            self.settings = read_settings(self.hparams_path)
+            names = HPARAMS if self.path.suffix == ".index" else CONFIG
+            for name in names.values():
+                if name not in self.settings:
+                    problem = f"{name} is missing, expected the sizes of a GPT-2"
+                    _fail(self.hparams_path, problem)
             self.hparams = {ours: self.settings[name] for ours, name in names.items()}
             self._places = self._find_tensors()
         except OSError as error:
@@ -107,9 +107,9 @@ class Checkpoint:
             self.path = path.with_name(data_file(path.name))
             with _reading(path):
                 entries = formats.read_bundle_index(read_small(path))
-            with _reading(self.path):
-                formats.check_layout(entries, 0, self.path.stat().st_size)
             data = _map(self.path)
+            with _reading(self.path):
+                formats.check_layout(entries, 0, len(data))
             found = {name: (data, entry) for name, entry in entries.items()}
         else:
             found = _in_file(path)
@@ -190,7 +190,7 @@ class Checkpoint:
             if crc != entry.crc:
                 problem = f"has masked CRC-32C {crc:08x}, expected {entry.crc:08x}"
                 with _reading(self.path):
-                    raise formats.Damaged(f"tensor {name} {problem}")
+                    raise Damaged(f"tensor {name} {problem}")
             compared += entry.size
             progress(entry.size)
         return compared
@@ -223,59 +223,50 @@ def read_model(directory: str | Path) -> tuple[Config, dict[str, Array]]:
 
 def _in_file(path: Path) -> Places:
     data = _map(path)
-    if path.suffix == ".bin":
-        from .pickles import read_pytorch as read  # here: few models need it
-    else:
-        read = formats.read_safetensors
     with _reading(path):
-        return {name: (data, entry) for name, entry in read(data.data).items()}
+        if path.suffix == ".bin":
+            from .pickles import read_pytorch  # here: few models need it
+
+            entries = read_pytorch(path, data.data)
+        else:
+            entries = formats.read_safetensors(data.data)
+    return {name: (data, entry) for name, entry in entries.items()}
 
 
 def _in_shards(index: Path) -> Places:
     found: Places = {}
-    try:
+    with _reading(index):
         shard_of = shards(index)
-    except ValueError as error:
-        raise CheckpointError(error) from None
-    for shard in sorted(set(shard_of.values())):
-        if not (path := index.with_name(shard)).is_file():
+    for shard in sorted({*shard_of.values()}):
+        if not has(index.parent, shard):
             _fail(index, f"lists {shard}, which is missing; get it, too")
-        for name, place in _in_file(path).items():
-            if shard_of.get(name) != shard:
-                _fail(index, f"does not list {name!a} in {shard}, where it is")
-            found[name] = place
-    for name in shard_of.keys() - found.keys():
-        _fail(index, f"lists {name!a:.80} in {shard_of[name]}, where it is not")
+        tensors = _in_file(index.with_name(shard))
+        listed = {name for name, file in shard_of.items() if file == shard}
+        for name in sorted(listed ^ tensors.keys()):
+            problem = "lists" if name in listed else "does not list"
+            where = "it is not" if name in listed else "it is"
+            _fail(index, f"{problem} {name!a:.80} in {shard}, where {where}")
+        found |= tensors
     return found
 
 
 def _map(path: Path) -> np.ndarray:  # uint8 (file size,)
     if path.stat().st_size == 0:  # which cannot be mapped
         return np.empty(0, np.uint8)
-    return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
-
-
-def _read_settings(
-    path: Path, names: Iterable[str], only: dict[str, tuple[Any, ...]]
-) -> dict[str, Any]:
-    """What hparams.json or config.json says: it needs these names, and where it has one
-    of `only`, one of its values."""
+    data = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     with _reading(path):
-        settings = formats.parse_json_object(read_small(path))
-    for name, values in only.items():
+        check_here(data[:99].tobytes())
+    return data
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What hparams.json or config.json says. Raises CheckpointError if it is not of a
+    GPT-2."""
+    with _reading(path):
+        settings = read_json(path)
+    for name, values in ONLY_GPT2.items():
         if settings.get(name, values[0]) not in values:
             found = reprlib.repr(settings[name])  # short, however deep it is
             problem = f"{name} is {found}, expected {values[0]!r}"
             _fail(path, f"{problem}; this is not GPT-2's architecture")
-    for name in names:
-        if name not in settings:
-            _fail(path, f"{name} is missing, expected the sizes of a GPT-2")
     return settings
-
-
-def read_small(path: Path, limit: int = formats.MAX_HEADER_BYTES) -> bytes:
-    """The bytes of a file. Raises CheckpointError if there are more than `limit`."""
-    size = path.stat().st_size
-    if size > limit:
-        _fail(path, f"has {size} bytes, expected at most {limit}")
-    return path.read_bytes()

@@ -9,28 +9,21 @@ import hashlib
 import json
 import os
 import re
-import reprlib
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import locate, lock
-from .checkpoint import Checkpoint, CheckpointError, read_model
+from ..model import Config
+from . import layout, locate, lock
+from .checkpoint import Checkpoint, CheckpointError, read_model, read_settings
 from .progress import Progress, notice
 from .transfer import DownloadError, fetch, reach
 
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB = "https://huggingface.co"
-FILES = ("vocab.bpe", *locate.OPENAI_FILES)  # the tensors, by far the largest, last
-TOKENIZER_FILES = (  # some of them, of GPT-2's kind or another
-    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
-    *("vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
-)
-SIDE_FILES = (  # what a repository may have, too
-    *("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("added_tokens.json", "adapter_config.json"),
-)
+FILES = ("vocab.bpe", *layout.OPENAI_FILES)  # the tensors, by far the largest, last
+OTHER_TOKENIZERS = ("vocab.txt", "spiece.model", "tokenizer.model")  # refused by name
 SUMS = "SHA256SUMS"  # of a repository's files, as the program sha256sum reads them
 LOG_IN = "minigpt2 cannot log in; it finds what the hub's own program has fetched"
 ANSWERS = {401: f"misspelt, private or gated; {LOG_IN}", 403: f"gated; {LOG_IN}"}
@@ -81,38 +74,29 @@ def _download(
 ) -> Path:
     """Let `get` fetch the files into a directory beside `final`, and move them there."""
     part = final.with_name(f"{final.name}.part")
+    clear = partial(shutil.rmtree, part, ignore_errors=True)
     reach(url)
     mine = lock.take(part)
     if mine is None:
         raise DownloadError(f"another process is downloading to {part}")
     with mine:
         try:
-            if not locate.weights_in(final):  # unless another process was faster
+            if not layout.weights_in(final):  # unless another process was faster
                 notice(f"{why}downloading {final.name} from {url} to {final}")
                 files = get(part)
                 verify(part)
                 final.mkdir(exist_ok=True)
                 for file in files:
                     os.replace(part / file, final / file)
-                _remove(_come(part))
+            clear()
         except CheckpointError as error:
-            _remove(_come(part))
+            clear()
             problem = f"what came from {url} is not the model, and was deleted: {error}"
             raise DownloadError(problem) from None
         finally:
-            if not _come(part):
-                shutil.rmtree(part, ignore_errors=True)
+            if all(p.name == "lock" or p.suffix == ".etag" for p in part.glob("*")):
+                clear()  # nothing has come
     return final
-
-
-def _come(part: Path) -> list[Path]:
-    """What has come of a model."""
-    return [p for p in part.iterdir() if p.name != "lock" and p.suffix != ".etag"]
-
-
-def _remove(files: list[Path]) -> None:
-    for file in files:
-        file.unlink()
 
 
 def _from_openai(url: str, part: Path) -> list[str]:
@@ -148,24 +132,20 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
         return True
 
     get("config.json", "it is misspelt, or not in transformers' format")
-    config = json.loads((part / "config.json").read_bytes())
-    kind = config.get("model_type", "gpt2") if isinstance(config, dict) else config
-    if kind != "gpt2":
-        problem = f"model_type is {reprlib.repr(kind)}, this is not GPT-2"
-        raise CheckpointError(f"{repository}/config.json: {problem}")
-    here = [get(file) for file in TOKENIZER_FILES]
+    read_settings(part / "config.json")  # before the weights come
+    here = [get(file) for file in (*layout.TOKENIZER_FILES, *OTHER_TOKENIZERS)]
     if not any(here):
         notice(f"{repository} has no tokenizer under a known name")
-    for file in SIDE_FILES:
+    for file in (*layout.SETTINGS_FILES, "adapter_config.json"):
         get(file)
-    weights, other = locate.HUB_WEIGHTS
+    weights, other = layout.WEIGHTS
     if not get(weights) and not get(f"{weights}.index.json") and not get(other):
         get(f"{other}.index.json", f"nor is there {weights} or {other}")
     for index in [file for file in sums if file.endswith(".index.json")]:
         try:
-            shards = {*locate.shards(part / index).values()}
+            shards = {*layout.shards(part / index).values()}
         except ValueError as error:
-            raise CheckpointError(error) from None
+            raise CheckpointError(f"{index}: {error}") from None
         for shard in sorted(shards):
             get(shard, f"{index} lists it")
     lines = [f"{sha256}  {file}\n" for file, sha256 in sums.items()]
@@ -173,18 +153,16 @@ def _from_hub(hub: str, repository: str, part: Path) -> list[str]:
     return [SUMS, *sums]
 
 
-def verify(directory: Path) -> None:
-    """Check a model on disk: that its sizes fit its tensors; by SHA-256 what came from the
-    hub; in OpenAI's layout the vocabulary by SHA-256, index and tensors by their CRCs.
-
-    Raises CheckpointError at the first difference.
-    """
-    read_model(directory)
+def verify(directory: Path) -> Config:
+    """Check a model on disk: that its sizes, which it returns, fit its tensors; by SHA-256
+    what came from the hub; in OpenAI's layout the vocabulary by SHA-256, index and tensors
+    by their CRCs. Raises CheckpointError at the first difference."""
+    config, _ = read_model(directory)
     checkpoint, sums, noted = Checkpoint(directory), {}, directory / SUMS
     if noted.is_file():
         lines = noted.read_text("latin-1").splitlines()
         sums = {line[66:]: line[:64] for line in lines}
-        if not all(re.fullmatch(locate.NAME, file) for file in sums):
+        if not all(re.fullmatch(layout.NAME, file) for file in sums):
             raise CheckpointError(f"{noted}: damaged")
     elif all((directory / file).is_file() for file in FILES):
         sums = {FILES[0]: VOCABULARY_SHA256}
@@ -203,6 +181,7 @@ def verify(directory: Path) -> None:
     finally:
         if progress.done:
             progress.close()
+    return config
 
 
 def _sha256(path: Path, progress: Callable[[int], object] = lambda size: None) -> str:

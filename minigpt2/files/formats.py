@@ -13,7 +13,6 @@ Every function raises FormatError for bytes that are not of its format. What onl
 forger's file has, or one that is cut off, is checked at the end.
 """
 
-import json
 import math
 import reprlib
 import struct
@@ -21,38 +20,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .crc32c import crc32c, masked
+from .small import MAX_HEADER_BYTES, Damaged, FormatError, NotRead, parse_json_object
 
 TABLE_MAGIC = 0xDB4775248B80FB57
 FOOTER_BYTES = 48
 TRAILER_BYTES = 5  # after each block: its compression, 1, and a masked CRC-32C, 4
 SAFETENSORS_KEYS = ("dtype", "shape", "data_offsets")
-MAX_HEADER_BYTES = 1 << 19  # of an index or a JSON file; a released one has 0.1 MB
 MAX_DIMENSIONS = 32  # as in NumPy 1
-MAX_BRACKETS = 1 << 16  # of a JSON text: each may become 60 times as long in memory
 MAX_NAMES = 8  # times the length of the index, which is mostly not names
 BYTES_PER_ITEM = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 BYTES_PER_ITEM |= {"I64": 8, "I32": 4, "U8": 1, "BOOL": 1}  # of masks, for instance
 TENSORFLOW_FLOAT = 1  # DT_FLOAT of tensorflow/core/framework/types.proto
 
 Fields = dict[int, list[Any]]  # of a protocol buffer, by number: integers or bytes
-
-
-class FormatError(Exception):
-    """Bytes that are not of their format: what was found, and what was expected."""
-
-    remedy = "the file is damaged, or is not what its name says"
-
-
-class Damaged(FormatError):
-    """Bytes that show that the file is not whole: a checksum, or an end that is missing."""
-
-    remedy = "the file is damaged or cut off: fetch it again"
-
-
-class NotRead(FormatError):
-    """Bytes of a sound file, of a kind that is not read here."""
-
-    remedy = "open it with the tool that wrote it, and save it as model.safetensors"
 
 
 class Entry(NamedTuple):
@@ -191,8 +171,8 @@ def _varints(data: bytes, count: int) -> list[int]:
     return values
 
 
-def read_safetensors(data: memoryview) -> dict[str, Entry]:
-    """A safetensors file → its tensors by name."""
+def safetensors_header(data: memoryview) -> tuple[dict[str, Any], int]:
+    """What the header of a safetensors file says, and where the header ends."""
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
         expected = f"expected 2 to {MAX_HEADER_BYTES}"
@@ -200,8 +180,14 @@ def read_safetensors(data: memoryview) -> dict[str, Entry]:
     header, data_offset = bytes(data[8 : 8 + length]), 8 + length
     if len(header) < length:
         raise Damaged(f"it ends in its header of {length} bytes")
+    return parse_json_object(header), data_offset
+
+
+def read_safetensors(data: memoryview) -> dict[str, Entry]:
+    """A safetensors file → its tensors by name."""
+    header, data_offset = safetensors_header(data)
     entries = {}
-    for name, fields in parse_json_object(header).items():
+    for name, fields in header.items():
         if name == "__metadata__":
             continue
         try:
@@ -216,20 +202,6 @@ def read_safetensors(data: memoryview) -> dict[str, Entry]:
         entries[name] = Entry(dtype, tuple(shape), offset, size, None)
     check_layout(entries, data_offset, len(data))
     return entries
-
-
-def parse_json_object(text: bytes, most_brackets: int = MAX_BRACKETS) -> dict[str, Any]:
-    """A JSON object in which no key is there twice."""
-    _check_brackets(text, most_brackets)
-    try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except RecursionError:
-        raise FormatError("not JSON that anyone wrote: too deeply nested") from None
-    except ValueError as error:
-        raise FormatError(f"not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise FormatError("not a JSON object")
-    return value
 
 
 # What only a forger's file has, or one that is cut off
@@ -251,18 +223,6 @@ def _records(
             if length_of_keys > MAX_NAMES * len(index):
                 raise FormatError("its names are far longer than the file")
             yield key, value
-
-
-def _check_brackets(text: bytes, most: int) -> None:
-    if text.count(b"[") + text.count(b"{") > most:
-        raise FormatError("not JSON that anyone wrote: too many brackets")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) < len(pairs):
-        raise FormatError("a key is twice in one object")
-    return keys
 
 
 def is_size(n: object) -> bool:

@@ -1,53 +1,58 @@
 """A directory → the files of a model in it. If there are none: what is there instead?"""
 
+import fnmatch
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from .locate import HUGGINGFACE_FILES, OPENAI_FILES
+from .small import FormatError, read_json
 
-WEIGHTS = (  # in this order
-    *("model.safetensors", "model.safetensors.index.json"),
-    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
+HUGGINGFACE_FILES = ("config.json", "model.safetensors")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; or their shards
+TOKENIZER_FILES = (  # the last two have OpenAI's names
+    *("tokenizer.json", "vocab.json", "merges.txt", "encoder.json", "vocab.bpe"),
 )
+SETTINGS_FILES = (  # what else is said of a tokenizer
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("generation_config.json",),
+)
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of a file, or of an owner or a repository
 MERGE = "merge the adapter into its model, and save the whole"
-SOURCE = "take the model.safetensors that it was made from"
-AGAIN = "open it with transformers: save_pretrained writes model.safetensors"
-STATE = "save the state_dict of its model as pytorch_model.bin"
 OTHERS = {  # what other tools write, and what to do with it
     "*/config.json */hparams.json": "give that directory",
     "adapter_model.*": MERGE,
-    "*.gguf *.onnx": SOURCE,
-    "*.h5 *.msgpack *.ot": AGAIN,
-    "*.pt *.pth *.ckpt": STATE,
-    "*.safetensors *.bin": f"expected under the name {WEIGHTS[0]} or {WEIGHTS[2]}",
+    "*.gguf *.onnx": "take the model.safetensors that it was made from",
+    "*.h5 *.msgpack *.ot": "open it with transformers, and save_pretrained",
+    "*.pt *.pth *.ckpt": f"save the state_dict of its model as {WEIGHTS[1]}",
+    "*.safetensors *.bin": f"expected under the name {' or '.join(WEIGHTS)}",
 }
 
 
-def find_files(path: Path) -> tuple[Path, Path]:
+def model_files(path: Path) -> tuple[Path, Path]:
     """The file with a model's sizes, and the one with its tensors or their index.
 
     The path is a directory, or one of several `.index` files in it. Raises ValueError.
     """
     directory = path if path.is_dir() else path.parent
-    if (directory / "adapter_config.json").is_file():
-        raise ValueError(f"adapter_config.json is there, of an adapter; {MERGE}")
     step = _newest(directory) if path.is_dir() else path.name
-    weights = [name for name in WEIGHTS if (directory / name).is_file()] or WEIGHTS
+    names = [name for file in WEIGHTS for name in (file, f"{file}.index.json")]
+    weights = [name for name in names if has(directory, name)] or names
     problem = "no checkpoint"
     for files in (
         (OPENAI_FILES[0], step, data_file(step)),
         (HUGGINGFACE_FILES[0], weights[0]),
     ):
-        missing = [name for name in files if not (directory / name).is_file()]
+        missing = [name for name in files if not has(directory, name)]
         if not missing:
             return directory / files[0], directory / files[1]
         if problem == "no checkpoint" and len(missing) < len(files):
             problem = f"{' and '.join(missing)} missing"
-    for patterns, remedy in OTHERS.items():
-        for pattern in patterns.split():
-            for file in sorted(directory.glob(pattern)):
-                there = file.relative_to(directory)
-                raise ValueError(f"{problem}, but {there} is there; {remedy}")
+    inside = (file.relative_to(directory) for file in directory.glob("*/*.json"))
+    there = [*(file.as_posix() for file in inside), *os.listdir(directory)]
+    if other := first_of(OTHERS, there):
+        raise ValueError(f"{problem}, but {other[0]} is there; {other[1]}")
     expected = f"{', '.join(OPENAI_FILES)}, or {', '.join(HUGGINGFACE_FILES)}"
     raise ValueError(f"{problem}; a checkpoint is {expected}")
 
@@ -71,3 +76,47 @@ def _newest(directory: Path) -> str:
         return (steps or OPENAI_FILES[1:])[0]
     problem = f"the file `checkpoint` names none of the steps {', '.join(steps)}"
     raise ValueError(f"{problem}; give one: {directory / (steps or ['*.index'])[-1]}")
+
+
+def weights_in(directory: Path) -> list[str]:
+    """The names of the files with the tensors, if a whole model is in the directory."""
+    with suppress(OSError, ValueError):
+        if not directory.is_dir():
+            return []
+        _, weights = model_files(directory)
+        names = [weights.name]
+        if weights.suffix == ".index":
+            names = [data_file(weights.name)]
+        elif weights.suffix == ".json":
+            names = sorted({*shards(weights).values()})
+        if has(directory, *names):
+            return names
+    return []
+
+
+def shards(index: Path) -> dict[str, str]:
+    """The file of each tensor, as a `.index.json` lists them. Raises FormatError if it
+    lists none, or any that are not in its directory."""
+    listed = read_json(index).get("weight_map")
+    file_of = listed if isinstance(listed, dict) else {}
+    right = (
+        isinstance(name, str) and re.fullmatch(rf"{NAME}\.(safetensors|bin)", name)
+        for name in file_of.values()
+    )
+    if not file_of or not all(right):
+        raise FormatError("weight_map is no list of tensors and the files beside it")
+    return file_of
+
+
+def has(directory: Path, *names: str) -> bool:
+    # (Path.is_file raises PermissionError where a directory is not ours to read)
+    return all(os.path.isfile(directory / name) for name in names)
+
+
+def first_of(kinds: dict[str, str], names: list[str]) -> tuple[str, str] | None:
+    """The first of these files that is of one of the kinds, and what is said of it."""
+    for patterns, meaning in kinds.items():
+        for pattern in patterns.split():
+            if found := sorted(fnmatch.filter(names, pattern)):
+                return found[0], meaning
+    return None

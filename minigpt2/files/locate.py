@@ -5,9 +5,9 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
+from .layout import NAME, OPENAI_FILES, has, weights_in
 from .progress import notice
 
 REPOSITORIES = {  # the released models, and where they are on the hub
@@ -24,14 +24,7 @@ for _size, _repository in REPOSITORIES.items():
     for _name in _size.lower(), _repository, _repository.partition("/")[2]:
         ALIASES[_name] = _size
 
-OPENAI_FILES = ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001")
-HUGGINGFACE_FILES = ("config.json", "model.safetensors")
-HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # one of them, or its shards
 TOKENIZERS = ("tokenizer.json",), ("vocab.json", "merges.txt")
-MAX_INDEX_BYTES = 1 << 19  # of the list of a model's shards
-NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of an owner, of a repository
-SHARD = rf"{NAME}\.(safetensors|bin)"
-
 INSTALLED = Path(__file__).parents[1] / "weights"  # in an installed package: `tiny`
 
 
@@ -69,6 +62,9 @@ def find(model: str | Path, weights: str | Path | None = None) -> Path | None:
     A released model goes before a directory of that name, which is mentioned; any other
     directory goes before a repository of the hub. Raises ValueError for what is neither.
     """
+    for argument, value in ("model", model), ("weights", weights or ""):
+        if not isinstance(value, (str, os.PathLike)):
+            raise TypeError(f"{argument} is {value!r}, expected a str or a Path")
     name, path = canonical(str(model)), Path(os.path.expanduser(model))
     known = not isinstance(model, Path) and name in (*RELEASED, EMBEDDED)
     if not known and str(model) and os.path.exists(path):
@@ -102,7 +98,7 @@ def _places(name: str, weights: str | Path | None) -> Iterator[Path]:
             if not place or not weights_in(place):
                 continue
             # where only the weights are, the tokenizer may have stayed at the hub
-            if name in RELEASED or any(_has(place, *files) for files in TOKENIZERS):
+            if name in RELEASED or any(has(place, *files) for files in TOKENIZERS):
                 yield place
 
 
@@ -136,50 +132,6 @@ def _model_at(path: Path) -> Path:
         return path.parent
     repository = path.parent if path.name == "snapshots" else path
     return _snapshot(repository) or path
-
-
-def weights_in(directory: Path) -> list[str]:
-    """The names of the files with the tensors, if a whole model is in the directory."""
-    if _has(directory, *OPENAI_FILES):
-        return [OPENAI_FILES[-1]]
-    for name in HUB_WEIGHTS if _has(directory, "config.json") else ():
-        if _has(directory, name):
-            return [name]
-        with suppress(ValueError):
-            listed = shards(directory / f"{name}.index.json")
-            if _has(directory, *(names := sorted(set(listed.values())))):
-                return names
-    return []
-
-
-def _has(directory: Path, *names: str) -> bool:
-    # (Path.is_file raises PermissionError where a directory is not ours to read)
-    return all(os.path.isfile(directory / name) for name in names)
-
-
-def shards(index: Path) -> dict[str, str]:
-    """The file of each tensor, as a `.index.json` lists them. Raises ValueError if it
-    lists none, or any that are not in its directory."""
-    import json  # here: --help does not need it
-
-    try:
-        with open(index, "rb") as file:
-            file_of = dict(json.loads(file.read(MAX_INDEX_BYTES)))["weight_map"]
-        right = all(re.fullmatch(SHARD, name) for name in file_of.values())
-    except (
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ):
-        file_of = right = None
-    if not file_of or not right:
-        raise ValueError(
-            f"{index}: weight_map is no list of tensors and the files beside it"
-        )
-    return dict(file_of)
 
 
 def download_directory(weights: str | Path | None = None) -> Path:

@@ -12,35 +12,28 @@ then the storages, each behind its length.
 """
 
 import io
-import pickle  # only the names of its opcodes, which Lib/pickletools.py explains
+import pickletools
 import struct
+import warnings
+import zipfile
 import zlib
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from .formats import (
-    BYTES_PER_ITEM,
-    MAX_DIMENSIONS,
-    Damaged,
-    Entry,
-    FormatError,
-    NotRead,
-    check_entry,
-    is_size,
-)
+from .formats import BYTES_PER_ITEM, MAX_DIMENSIONS, Entry, check_entry, is_size
+from .small import Damaged, FormatError, NotRead
 
 MAX_BYTES = 1 << 18  # of a pickle, or of a zip's directory: 1558M has 118 and 42 kB
-LARGE = 0xFFFFFFFF  # in a zip: the number takes eight bytes, and is in another place
 MAGIC = 0x1950A86A20F9469CFC6C  # of files before torch 1.6
 ORDERED_DICT = "collections OrderedDict"
 TENSOR, PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
 STORAGES = {"Double": "F64", "Float": "F32", "Half": "F16", "BFloat16": "BF16"}
 STORAGES |= {"Long": "I64", "Int": "I32", "Byte": "U8", "Bool": "BOOL"}  # of masks
 STORAGES = {f"torch {name}Storage": dtype for name, dtype in STORAGES.items()}
-ARGUMENTS = {  # of opcodes: a number, or how long their text is
-    **dict.fromkeys((pickle.PROTO, pickle.BININT1, pickle.BINPUT, pickle.BINGET), "<B"),
-    **dict.fromkeys((pickle.BINUNICODE, pickle.LONG_BINPUT, pickle.LONG_BINGET), "<I"),
-    **{pickle.LONG1: "<B", pickle.BININT2: "<H", pickle.BININT: "<i"},  # noqa: PIE800
-}
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+# how many values an opcode takes off the stack; 0: all above the mark
+TAKES = {"TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "APPENDS": 0}
+TAKES |= {"SETITEM": 2, "SETITEMS": 0, "BINPERSID": 1, "REDUCE": 2, "BUILD": 1}
 Places = dict[str, tuple[int, int]]  # of storages, by key: their first byte, and size
 
 
@@ -61,14 +54,20 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def read_pytorch(data: memoryview) -> dict[str, Entry]:
-    """A `pytorch_model.bin` → its tensors by name. Raises FormatError."""
+def read_pytorch(path: Path, data: memoryview) -> dict[str, Entry]:
+    """A `pytorch_model.bin`, and its bytes → its tensors by name. Raises FormatError."""
     try:
-        read = _read_zip if bytes(data[:2]) == b"PK" else _read_legacy
-        tensors, places = read(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of backslashes, which no sound pickle has
+            if bytes(data[:2]) == b"PK":
+                tensors, places = _read_zip(path, data)
+            else:
+                tensors, places = _read_legacy(data)
         if any(first + size > len(data) for first, size in places.values()):
             raise Damaged("it ends before its tensors do")
         return {name: _entry(name, t, places) for name, t in tensors.items()}
+    except FormatError:
+        raise
     except struct.error:
         raise Damaged("it ends before all is said") from None
     except (AttributeError, LookupError, TypeError, ValueError):
@@ -80,69 +79,49 @@ def unpickle(file: BinaryIO) -> Any:
     Tensors. What it would call is a string here."""
     stack: list[Any] = []
     stacks: list[list[Any]] = []  # those below each mark
-    memo: dict[int, Any] = {}
-
-    def pop(count: int) -> list[Any]:
-        """The last values of the stack; if count is 0, those above the mark."""
-        nonlocal stack
-        if count:
-            return [stack.pop() for _ in range(count)][::-1]
-        values, stack = stack, stacks.pop()
-        return values
-
-    while True:
-        opcode, n = file.read(1), 0
-        if kind := ARGUMENTS.get(opcode):
-            (n,) = struct.unpack(kind, file.read(struct.calcsize(kind)))
-        match opcode:
-            case pickle.BINPUT | pickle.LONG_BINPUT:
-                memo[n] = stack[-1]
-            case pickle.BINGET | pickle.LONG_BINGET:
-                stack.append(memo[n])
-            case pickle.BINUNICODE:
-                stack.append(file.read(n).decode())
-            case pickle.BININT | pickle.BININT1 | pickle.BININT2:
-                stack.append(n)
-            case pickle.LONG1:
-                stack.append(int.from_bytes(file.read(n), "little", signed=True))
-            case pickle.NONE | pickle.NEWTRUE | pickle.NEWFALSE:
-                stack.append(
-                    None if opcode == pickle.NONE else opcode == pickle.NEWTRUE
-                )
-            case pickle.EMPTY_DICT | pickle.EMPTY_LIST:
-                stack.append({} if opcode == pickle.EMPTY_DICT else [])
-            case pickle.MARK:
+    memo: dict[Any, Any] = {}
+    for opcode, argument, _ in pickletools.genops(file):  # which explains the opcodes
+        name, values = opcode.name, []
+        if count := TAKES.get(name):
+            values = [stack.pop() for _ in range(count)][::-1]
+        elif name in TAKES:
+            values, stack = stack, stacks.pop()
+        match name:
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1":
+                stack.append(argument)
+            case "NONE" | "NEWTRUE" | "NEWFALSE" | "EMPTY_TUPLE":
+                stack.append(CONSTANTS[name])
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_LIST":
+                stack.append([])
+            case "MARK":
                 stacks.append(stack)
                 stack = []
-            case pickle.EMPTY_TUPLE:
-                stack.append(())
-            case pickle.TUPLE | pickle.TUPLE1 | pickle.TUPLE2 | pickle.TUPLE3:
-                values = pop(b"t\x85\x86\x87".index(opcode))
+            case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
                 stack.append(tuple(values))
-            case pickle.APPEND | pickle.APPENDS:
-                values = pop(1 if opcode == pickle.APPEND else 0)
+            case "APPEND" | "APPENDS":
                 list.extend(stack[-1], values)
-            case pickle.SETITEM | pickle.SETITEMS:
-                values = pop(2 if opcode == pickle.SETITEM else 0)
+            case "SETITEM" | "SETITEMS":
                 if any(type(key) is not str for key in values[::2]):
                     raise NotRead("its pickle has a key that is not a string")
                 dict.update(stack[-1], zip(values[::2], values[1::2], strict=True))
-            case pickle.GLOBAL:
-                lines = file.readline()[:-1], file.readline()[:-1]
-                name = b" ".join(lines).decode()
-                if name not in (ORDERED_DICT, TENSOR, PARAMETER, *STORAGES):
-                    raise NotRead(f"its pickle would call {ascii(name)[:80]}")
-                stack.append(name)
-            case pickle.BINPERSID:
-                stack.append(_storage(*stack.pop()))
-            case pickle.REDUCE:
-                stack.append(_rebuilt(*pop(2)))
-            case pickle.BUILD:  # attributes of an OrderedDict: versions of the modules
-                stack.pop()
-            case pickle.STOP:
+            case "GLOBAL":
+                if argument not in (ORDERED_DICT, TENSOR, PARAMETER, *STORAGES):
+                    raise NotRead(f"its pickle would call {ascii(argument)[:80]}")
+                stack.append(argument)
+            case "BINPERSID":
+                stack.append(_storage(*values[0]))
+            case "REDUCE":
+                stack.append(_rebuilt(*values))
+            case "STOP":
                 return stack.pop()
-            case _ if opcode != pickle.PROTO:
-                raise NotRead(f"its pickle has the opcode {opcode!r}, unknown here")
+            case _ if name not in ("PROTO", "BUILD"):  # versions of the modules
+                raise NotRead(f"its pickle has the opcode {name}, unknown here")
 
 
 def _storage(
@@ -169,7 +148,7 @@ def _rebuilt(function: Any, arguments: Any) -> Any:
     raise NotRead("its pickle has a call of another kind, which is not done")
 
 
-def _state_dict(value: dict[str, Any]) -> dict[str, Any]:
+def _state_dict(value: dict[str, Any]) -> dict[str, Tensor]:
     for name, tensor in value.items():
         if not isinstance(tensor, Tensor):
             problem = f"{ascii(name)[:80]} is no tensor"
@@ -193,65 +172,52 @@ def _entry(name: str, tensor: Tensor, places: Places) -> Entry:
     return entry
 
 
-def _read_zip(data: memoryview) -> tuple[dict[str, Any], Places]:
+class _Zip(io.FileIO):
+    """A zip of which no more is read at once than a sound directory has."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size and size > MAX_BYTES:
+            raise NotRead(f"its directory has {size} bytes, more than {MAX_BYTES}")
+        return super().read(size)
+
+
+def _read_zip(path: Path, data: memoryview) -> tuple[dict[str, Tensor], Places]:
     """The dictionary, and where the storages are."""
-    files = _zip_files(data)
-    first, size, crc = files["data.pkl"]
-    if size > MAX_BYTES:
-        raise NotRead(f"its pickle has {size} bytes, expected at most {MAX_BYTES}")
-    program = data[first : first + size]
-    if crc and zlib.crc32(program) != crc:  # torch may be told not to compute it
-        raise Damaged("its pickle does not match its CRC-32")
-    first, size, _ = files.get("byteorder", (0, 0, 0))
-    if bytes(data[first : first + size]) == b"big":
-        raise NotRead("its numbers are big-endian")
-    places = {name.removeprefix("data/"): file[:2] for name, file in files.items()}
-    return _state_dict(unpickle(io.BytesIO(program))), places
-
-
-def _zip_files(data: memoryview) -> dict[str, tuple[int, int, int]]:
-    """The first byte, the size and the CRC-32 of each file in a zip, by its name without
-    torch's folder (PKWARE's APPNOTE.TXT, 4.3: a zip ends in a directory)."""
-    end = len(data) - 22
-    mark, size, at = struct.unpack("<4s8x2I2x", data[max(0, end) :])
-    if LARGE in (size, at):
-        (record,) = struct.unpack("<Q", data[end - 12 : end - 4])
-        size, at = struct.unpack("<2Q", data[record + 40 : record + 56])
-    if mark != b"PK\5\6":
-        raise Damaged("the directory of the zip is not at its end")
-    if size > MAX_BYTES:
-        raise NotRead(f"its directory has {size} bytes, expected at most {MAX_BYTES}")
-    files, end = {}, at + size
-    while at < end:
-        fields = struct.unpack("<10xH4x3I3H8xI", data[at : at + 46])
-        method, crc, packed, size, n, m, k, first = fields
-        name, extra = bytes(data[at + 46 :][:n]), at + 46 + n
-        at = extra + m + k
-        if LARGE in (size, packed, first):
-            (length,) = struct.unpack("<2xH", data[extra : extra + 4])
-            large = list(struct.unpack(f"<{length // 8}Q", data[extra + 4 :][:length]))
-            size = large.pop(0) if size == LARGE else size
-            packed = large.pop(0) if packed == LARGE else packed
-            first = large.pop(0) if first == LARGE else first
-        if method or packed != size:
-            raise NotRead(f"{ascii(name)[1:80]} in it is compressed")
+    places, pickle, crc = {}, b"", 0
+    try:
+        with _Zip(path) as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
+        raise Damaged("the directory of the zip is not at its end") from None
+    for member in members:
+        name, first, size = member.orig_filename, member.header_offset, member.file_size
+        if member.compress_type != zipfile.ZIP_STORED or size != member.compress_size:
+            raise NotRead(f"{ascii(name)[1:-1]:.80} in it is compressed")
         # before each file is its name once more, and after it the next record
-        mark, *lengths = struct.unpack("<4s22x2H", data[first : first + 30])
-        again, first = data[first + 30 :][:n], first + 30 + sum(lengths)
-        if (
-            mark != b"PK\3\4"
-            or again != name
-            or bytes(data[first + size :][:2]) != b"PK"
-        ):
-            raise Damaged(f"{ascii(name)[1:80]} is not where its directory says")
-        files[name.partition(b"/")[2].decode()] = first, size, crc
-    return files
+        mark, n, m = struct.unpack("<4s22x2H", data[first : first + 30])
+        again, first = bytes(data[first + 30 :][:n]), first + 30 + n + m
+        records = mark, bytes(data[first + size :][:2])
+        if records != (b"PK\3\4", b"PK") or again != name.encode():
+            problem = "is not where its directory says"
+            raise Damaged(f"{ascii(name)[1:-1]:.80} {problem}")
+        name = name.partition("/")[2]  # torch's folder
+        if name == "byteorder" and bytes(data[first:][:size]) == b"big":
+            raise NotRead("its numbers are big-endian")
+        if name == "data.pkl":
+            if size > MAX_BYTES:
+                problem = f"has {size} bytes, expected at most {MAX_BYTES}"
+                raise NotRead(f"its pickle {problem}")
+            pickle, crc = bytes(data[first:][:size]), member.CRC
+        places[name.removeprefix("data/")] = first, size
+    if crc and zlib.crc32(pickle) != crc:  # torch may be told not to compute it
+        raise Damaged("its pickle does not match its CRC-32")
+    return _state_dict(unpickle(io.BytesIO(pickle))), places
 
 
-def _read_legacy(data: memoryview) -> tuple[dict[str, Any], Places]:
+def _read_legacy(data: memoryview) -> tuple[dict[str, Tensor], Places]:
     """The same of a file by a torch before 1.6."""
     file = io.BytesIO(data[:MAX_BYTES])
-    magic = unpickle(file) if bytes(data[:1]) == pickle.PROTO else None
+    magic = unpickle(file) if bytes(data[:1]) == b"\x80" else None
     if type(magic) is not int or magic != MAGIC:
         raise FormatError("neither a zip nor the pickles of an old torch")
     _, system, tensors, keys = (unpickle(file) for _ in range(4))

@@ -6,8 +6,8 @@ They are those of the model's own files, `tokenizer.json` or else `vocab.json` w
 
 import reprlib
 import warnings
+from collections.abc import Container
 from contextlib import suppress
-from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
 
@@ -21,33 +21,23 @@ from ..tokenizer import (
     Tokenizer,
     read_merges,
 )
-from .byte_level import Added, ByteLevelTokenizer, Rules
-from .checkpoint import GIT_LFS, CheckpointError
-from .formats import MAX_BRACKETS, FormatError, parse_json_object
-from .locate import OPENAI_FILES
-from .tokenizer_json import (
-    Json,
-    Parts,
-    check_ids,
-    named,
-    parts_of_tokenizer_json,
-    parts_of_vocab_json,
-    with_settings,
-)
+from .byte_level import Added, ByteLevelTokenizer, Parts, Rules
+from .checkpoint import CheckpointError
+from .layout import OPENAI_FILES, first_of
+from .small import MAX_BRACKETS, FormatError, TooLarge, parse_json_object, read_small
+from .tokenizer_json import Json, as_tokenizer_json, check_ids, named, read_parts
 
 TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"
-PAIRS = tuple(product(("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")))
+PAIRS = (*product(("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")),)
+OWN = (TOKENIZER,), *PAIRS  # in this order
 OTHER_KINDS = {
     "vocab.txt": "the vocabulary of a WordPiece tokenizer",
-    "*.model": "a sentencepiece model",
-    "*.vocab": "a sentencepiece vocabulary",
+    "*.model *.vocab": "the vocabulary of sentencepiece",
     "*.tiktoken": "a tiktoken vocabulary",
-    "*tokenizer.json": "a tokenizer under another name than tokenizer.json",
-    "vocab.json": "a vocabulary without merges.txt",
-    "encoder.json": "a vocabulary without merges",
-    "merges.txt": "a merge list without vocab.json, which has the ids",
-    "vocab.bpe": "a merge list without encoder.json, which has the ids",
+    "*tokenizer.json": f"a tokenizer under another name than {TOKENIZER}",
+    "vocab.json encoder.json": "a vocabulary without merges.txt",
+    "merges.txt vocab.bpe": "a merge list without vocab.json, which has the ids",
     "*token*.json": "about a vocabulary that is not there",
 }
 RELEASED_SIZES = range(257 + RELEASED_MERGES, 257 + RELEASED_MERGES + MAX_PADDING)
@@ -62,7 +52,7 @@ def open_tokenizer(directory: str | Path, config: Config) -> Tokenizer:
     """
     try:
         tokenizer = _open(Path(directory), config.n_vocab)
-    except (OSError, ValueError, FormatError) as error:
+    except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
         raise CheckpointError(
             f"{directory}: no tokenizer for this model: {problem}; logits need none"
@@ -83,28 +73,22 @@ def _open(directory: Path, n_vocab: int) -> Tokenizer:
     def read(name: str) -> Json:
         return _read_json(files[name], n_read) if name in files else {}
 
-    def parts() -> Parts:
-        if TOKENIZER in files:
-            return parts_of_tokenizer_json(main, settings)
-        merges = _read_merges(files[own[1]], n_read)
-        return parts_of_vocab_json(main, merges, read(ADDED), settings)
-
     settings = read(NAMED) | read(SETTINGS)
-    pairs = [pair for pair in PAIRS if files.keys() >= set(pair)]
-    own = [TOKENIZER] if TOKENIZER in files else [*pairs[0]] if pairs else []
-    main = read(own[0]) if own else {}
-    path = None if own else _openai_list(files, n_vocab)
+    own = next((names for names in OWN if files.keys() >= {*names}), ())
+    path = files[own[-1]] if own else _openai_list(files, n_vocab)
+    file = read(own[0]) if own else {}
     try:
-        if path:
-            tokenizer = Tokenizer(_read_merges(path, n_read), n_vocab)
+        merges = [] if path.name == TOKENIZER else _read_merges(path, n_read)
+        if len(own) == 2:
+            file = as_tokenizer_json(file, merges, read(ADDED), settings)
+        if own:
+            used = sorted({*own, SETTINGS, NAMED, ADDED} & files.keys())
+            parts, sources = read_parts(file, settings), [files[name] for name in used]
+            tokenizer = _tokenizer(n_vocab, parts, sources)
         else:
-            used = (TOKENIZER, SETTINGS, NAMED, ADDED, *own)
-            sources = [files[file] for file in dict.fromkeys(used) if file in files]
-            tokenizer = _tokenizer(n_vocab, with_settings(parts(), settings), sources)
+            tokenizer = Tokenizer(merges, n_vocab)
     except ValueError as error:
-        raise ValueError(
-            f"{path.name if path else ' and '.join(own)}: {error}"
-        ) from None
+        raise ValueError(f"{' and '.join(own) or path.name}: {error}") from None
     stated = read("generation_config.json"), read("config.json")
     _begin_and_end(tokenizer, stated, named(settings))
     return tokenizer
@@ -115,10 +99,8 @@ def _openai_list(files: dict[str, Path], n_vocab: int) -> Path:
     if any(name in files for name in OPENAI_FILES):
         own = [files[name] for name in ("vocab.bpe", "merges.txt") if name in files]
         return own[0] if own else RELEASED_VOCABULARY
-    for pattern, kind in OTHER_KINDS.items():
-        for name in sorted(files):
-            if fnmatch(name, pattern):
-                raise ValueError(f"{name} is {kind}, expected byte-level BPE")
+    if other := first_of(OTHER_KINDS, [*files]):
+        raise ValueError(f"{other[0]} is {other[1]}, expected byte-level BPE")
     if n_vocab not in RELEASED_SIZES:
         needed = f"{TOKENIZER}, or {' and '.join(PAIRS[0])}"
         size = f"n_vocab is {n_vocab}, not OpenAI's {RELEASED_SIZES[0]}"
@@ -135,48 +117,48 @@ def _tokenizer(n_vocab: int, parts: Parts, files: list[Path]) -> Tokenizer:
         warnings.warn(problem, stacklevel=6)
     added = [token for token in parts.added if token.content not in without]
     parts = parts._replace(added=added)
-    check_ids(parts, n_vocab)
     if _is_openais(parts):
         with suppress(ValueError):  # its list is not for this n_vocab
             return Tokenizer([f"{a} {b}" for a, b in parts.merges], n_vocab)
-    return ByteLevelTokenizer(n_vocab, *parts, files)
+    check_ids(parts, n_vocab)
+    return ByteLevelTokenizer(n_vocab, parts, files)
 
 
 def _is_openais(parts: Parts) -> bool:
     """Whether these are the ids of OpenAI's list or of its beginning: the plain Tokenizer
     gives them in less time."""
     names = [*CHARACTERS, *(a + b for a, b in parts.merges), END_OF_TEXT]
-    eot = Added(len(names) - 1, END_OF_TEXT)
     lines = "".join(f"{a} {b}\n" for a, b in parts.merges)
     _, released = RELEASED_VOCABULARY.read_text(encoding="utf-8").split("\n", 1)
+    ids = {name: i for i, name in enumerate(names)}
     return (
         parts.rules == Rules()
-        and [token._replace(normalized=False) for token in parts.added] == [eot]
-        and parts.ids | {END_OF_TEXT: eot.id} == {n: i for i, n in enumerate(names)}
+        and [token._replace(normalized=False) for token in parts.added]
+        == [Added(ids[END_OF_TEXT], END_OF_TEXT)]
+        and parts.ids | {END_OF_TEXT: ids[END_OF_TEXT]} == ids
         and released.startswith(lines)
     )
 
 
 def _begin_and_end(
-    tokenizer: Tokenizer, stated: tuple[Json, ...], names: dict[str, str]
+    tokenizer: Tokenizer, stated: tuple[Json, ...], names: dict[str, Json]
 ) -> None:
     """What a text begins after and ends at: what generation_config.json says or else
     config.json, the tokenizer's own files, or nobody: then `<|endoftext|>`, if it is
     there."""
-    special, n_vocab = tokenizer.special, tokenizer.n_vocab
+    special = tokenizer.special
 
-    def candidates(which: str) -> list[list[int]]:
+    def first(which: str, known: Container[int]) -> list[int]:
         found = [config.get(f"{which}_token_id") for config in stated]
-        ids = [value if isinstance(value, list) else [value] for value in found]
-        texts = names.get(f"{which}_token"), END_OF_TEXT
-        ids += [[special[text]] for text in texts if text in special]
-        return [
-            [i for i in some if type(i) is int and 0 <= i < n_vocab] for some in ids
-        ]
+        name = names.get(f"{which}_token", {}).get("content", END_OF_TEXT)
+        for some in [*found, special.get(name), special.get(END_OF_TEXT)]:
+            ids = some if isinstance(some, list) else [some]
+            if ids := [i for i in ids if type(i) is int and i in known]:
+                return ids
+        return []
 
-    begins = [i for ids in candidates("bos") for i in ids if i in special.values()]
-    tokenizer.eot = begins[0] if begins else None
-    tokenizer.ends = frozenset(next(filter(None, candidates("eos")), []))
+    tokenizer.eot = next(iter(first("bos", special.values())), None)
+    tokenizer.ends = frozenset(first("eos", range(tokenizer.n_vocab)))
 
 
 def _shown(names: list[str]) -> str:
@@ -184,26 +166,16 @@ def _shown(names: list[str]) -> str:
 
 
 def _read_merges(path: Path, n_vocab: int) -> list[str]:
-    _check_file(path, n_vocab)
+    read_small(path, MOST_BYTES + BYTES_PER_TOKEN * n_vocab)
     return read_merges(path)
 
 
 def _read_json(path: Path, n_vocab: int) -> Json:
-    _check_file(path, n_vocab)
-    text = path.read_bytes()
-    # in a sound file a token has one comma, and a merge two
-    if text.count(b",") > MAX_BRACKETS + 3 * n_vocab:
-        raise ValueError(f"{path.name} is too large for {n_vocab} tokens")
     try:
+        text = read_small(path, MOST_BYTES + BYTES_PER_TOKEN * n_vocab)
+        # in a sound file a token has one comma, and a merge two
+        if text.count(b",") > MAX_BRACKETS + 3 * n_vocab:
+            raise TooLarge(f"too large for {n_vocab} tokens")
         return parse_json_object(text, MAX_BRACKETS + 2 * n_vocab)
     except FormatError as error:
-        raise ValueError(f"{path.name}: {error}") from None
-
-
-def _check_file(path: Path, n_vocab: int) -> None:
-    size, most = path.stat().st_size, MOST_BYTES + BYTES_PER_TOKEN * n_vocab
-    if size > most:
-        raise ValueError(f"{path.name} has {size} bytes, expected at most {most}")
-    with open(path, "rb") as file:
-        if file.read(len(GIT_LFS)) == GIT_LFS:
-            raise ValueError(f"{path.name} is a Git LFS pointer: run git lfs pull")
+        raise ValueError(f"{path.name}: {error}; {error.remedy}") from None

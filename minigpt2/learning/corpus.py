@@ -14,15 +14,28 @@ from ..tokenizer import Tokenizer
 
 def read_data(
     data: list[Path], valid: list[Path] | None, out: Path, tokenizer: Tokenizer
-) -> tuple[Array, Array]:
-    """The tokens to learn from, and those to validate on: of other files, or else the
-    last 5 %. Raises ValueError, as find_files and read_tokens do."""
+) -> tuple[Array, Array, float]:
+    """The tokens to learn from, those to validate on, and how many bytes the latter's
+    files have for each byte of tokens. They are of other files, or else the last 5 %.
+    Raises ValueError, as find_files and read_tokens do."""
     apart = find_files(valid, out) if valid else []
-    tokens = read_tokens(find_files(data, out, apart), tokenizer)
+    files = find_files(data, out, apart)
+    tokens = read_tokens(files, tokenizer)
     if apart:
-        return tokens, read_tokens(apart, tokenizer)
+        rest = read_tokens(apart, tokenizer)
+        return tokens, rest, bytes_per_byte(apart, rest, tokenizer)
+    ratio = bytes_per_byte(files, tokens, tokenizer)
     train, rest = np.split(tokens, [len(tokens) - len(tokens) // 20])
-    return train, rest
+    return train, rest, ratio
+
+
+def bytes_per_byte(files: list[Path], tokens: Array, tokenizer: Tokenizer) -> float:
+    """How many bytes the texts have for each byte of their tokens: it is 1 unless the
+    vocabulary changes a text (lower-cases it, say) before it cuts it into tokens."""
+    texts = (text for file in files for _, text in split_texts(read_file(file)))
+    lengths = np.array([len(raw) for raw in tokenizer.vocab])  # (V,)
+    lengths[tokenizer.beginning()] = 0
+    return sum(len(text.encode()) for text in texts) / int(lengths[tokens].sum())
 
 
 def find_files(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..files import save
+from ..files.formats import read_safetensors, safetensors_header
 from ..files.progress import say
 from ..model import Array, Config, nest
 from ..score import log_probabilities
@@ -49,6 +50,9 @@ class Training:
         self.log: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.seconds = 0.0
+        self.bytes_per_byte = (
+            1.0  # of the files, for those of the tokens: see corpus.py
+        )
 
     @property
     def step(self) -> int:
@@ -91,7 +95,7 @@ class Training:
             self.losses = []
 
     def bits_per_byte(self, tokens: Array) -> float:
-        """Σ -log2 p(token) / Σ bytes of the tokens, over windows at equal distances in
+        """Σ -log2 p(token) / Σ bytes of the text, over windows at equal distances in
         the text; NaN if it is too short for one."""
         n_ctx, vocab, eot = self.config.n_ctx, self.tokenizer.vocab, self.tokenizer.eot
         count = min(VALID_WINDOWS, len(tokens) // n_ctx)
@@ -101,7 +105,7 @@ class Training:
             log_p = log_probabilities(self.nested, self.config, window)
             bits -= log_p.sum() / math.log(2)
             n_bytes += sum(len(vocab[token]) for token in window[1:] if token != eot)
-        return bits / n_bytes if n_bytes else math.nan
+        return bits / (n_bytes * self.bytes_per_byte) if n_bytes else math.nan
 
     def check(self, tokens: Array) -> None:
         """Raise FloatingPointError if the parameters give no finite loss, here to the
@@ -185,14 +189,12 @@ def read_state(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     data = path.read_bytes()
     try:
-        size = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:size])
-        metadata = header.pop("__metadata__")
-        facts = {name: json.loads(text) for name, text in metadata.items()}
-        arrays = {}
-        for name, entry in header.items():
-            start, stop = entry["data_offsets"]
-            arrays[name] = np.frombuffer(data[size + start : size + stop], "<f4")
+        header, _ = safetensors_header(memoryview(data))
+        facts = {k: json.loads(text) for k, text in header["__metadata__"].items()}
+        arrays = {
+            name: np.frombuffer(data, "<f4", entry.size // 4, entry.offset)
+            for name, entry in read_safetensors(memoryview(data)).items()
+        }
         lengths = {len(array) for array in arrays.values()}
         if set(arrays) != {"params", "m", "v"} or len(lengths) != 1:
             raise ValueError

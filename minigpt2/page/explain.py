@@ -59,15 +59,16 @@ def longest(config: Config) -> int:
     return max(1, min(config.n_ctx, int((math.sqrt(8 * each + 1) - 1) / 2)))
 
 
-def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
-    """All that the page shows, for JSON: text, sizes, sources, and packed arrays.
+def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, Any]:
+    """All that the page shows, for JSON: text, sizes, sources, and packed arrays. With
+    allow_special, special tokens in the prompt are read as tokens.
 
     An empty prompt is what a text begins after, as in generate.py. Raises ValueError for a
     prompt longer than `longest`, FloatingPointError for logits that are not finite.
     """
     config, params, tokenizer = gpt2.config, gpt2.params, gpt2.tokenizer
     with watch(*FUNCTIONS) as everything:
-        ids = tokenizer.encode(prompt) or tokenizer.beginning()
+        ids = tokenizer.encode(prompt, allow_special) or tokenizer.beginning()
         if len(ids) > longest(config):
             most = f"a page of this model shows at most {longest(config)}"
             raise ValueError(f"the prompt has {len(ids)} tokens, {most}")
@@ -107,9 +108,12 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
         **surprise(logits, tokens),
     }
     pieces: list[int] = []
-    for part in tokenizer.prepare(whole_characters(prompt)):
-        texts = [] if isinstance(part, int) else PIECE.findall(part)
-        pieces += [len(tokenizer._encode_piece(text)) for text in texts] or [1]
+    for part in tokenizer.prepare(whole_characters(prompt), allow_special):
+        if isinstance(part, int):
+            pieces.append(1)
+        else:
+            texts = PIECE.findall(part)
+            pieces += [len(tokenizer._encode_piece(text)) for text in texts]
     return {
         "config": vars(config),
         "special": {
@@ -117,7 +121,7 @@ def explain(gpt2: GPT2, prompt: str) -> dict[str, Any]:
             for i, raw in enumerate(tokenizer.vocab)
             if raw and i not in made
         },
-        "pieces": pieces,  # how many tokens each has
+        "pieces": pieces or [1],  # how many tokens each has
         "random": np.random.default_rng(SEED).random(),  # that chose the token
         "numbers": min(NUMBERS, C),
         "functions": {f.__name__: about(f, everything) for f in FUNCTIONS},
