@@ -6,13 +6,14 @@ tokens are made by no merge. The ids here are those of Hugging Face's `tokenizer
 (added_vocabulary.rs, pre_tokenizers/byte_level.rs and models/bpe/word.rs there).
 """
 
+import reprlib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import regex
 
@@ -54,7 +55,7 @@ class Parts(NamedTuple):
     """What a vocabulary is made of."""
 
     ids: dict[str, int]  # of tokens by their names, in which a character is a byte
-    merges: list[tuple[str, str]]  # pairs of names, the earliest first
+    merges: list[Any]  # pairs of names, "a b" or ["a", "b"], the earliest first
     added: list[Added]
     rules: Rules
 
@@ -78,7 +79,7 @@ class ByteLevelTokenizer(Tokenizer):
         ]
         self.merges = {}
         self._ranks: dict[tuple[int, int], int] = {}
-        for rank, (left, right) in enumerate(merges):
+        for rank, (left, right) in enumerate(_pairs(merges)):
             try:
                 pair, both = (ids[left], ids[right]), ids[left + right]
             except KeyError as error:
@@ -151,6 +152,14 @@ class ByteLevelTokenizer(Tokenizer):
 
     def _merge_long(self, piece: bytes, size: int = 0) -> list[int]:
         return self._merge(piece)
+
+
+def _pairs(merges: list[Any]) -> Iterator[tuple[str, str]]:
+    for number, merge in enumerate(merges, start=1):
+        pair = merge.split(" ") if type(merge) is str else merge
+        if type(pair) is not list or [type(part) for part in pair] != [str, str]:
+            raise ValueError(f"merge {number} is {reprlib.repr(merge)}")
+        yield pair[0], pair[1]
 
 
 def _bytes(name: str) -> bytes:

@@ -101,7 +101,7 @@ def read_parts(file: Json, settings: Json) -> Parts:
         if type(found := (file | model).get(name)) is not kind:
             raise ValueError(f"{name} is {_short(found)}, expected a {kind.__name__}")
     added = _added(model["vocab"], file["added_tokens"], settings)
-    return Parts(model["vocab"], _pairs(model["merges"]), added, rules)
+    return Parts(model["vocab"], model["merges"], added, rules)
 
 
 def check_ids(parts: Parts, n_vocab: int) -> None:
@@ -164,15 +164,6 @@ def _token(found: Any, i: int | None = None) -> Added:
         raise ValueError(f"{_short(found)} is no token")
     flags = {flag: fields[flag] for flag in Added._fields[2:] if flag in fields}
     return Added(i, content, **flags)
-
-
-def _pairs(merges: list[Any]) -> list[tuple[str, str]]:
-    """The merges, as "a b" or as ["a", "b"]."""
-    pairs = [merge.split(" ") if type(merge) is str else merge for merge in merges]
-    for number, pair in enumerate(pairs, start=1):
-        if type(pair) is not list or [type(part) for part in pair] != [str, str]:
-            raise ValueError(f"merge {number} is {_short(merges[number - 1])}")
-    return [(a, b) for a, b in pairs]
 
 
 def _steps(name: str, part: Any) -> list[Json]:
