@@ -2,7 +2,7 @@
 
     python -m minigpt2.explain "Once upon a time" -o page.html
 
-The page is page.html with page.css, page.js and the numbers written into it: one
+The page is page.html with the files that it names and the numbers written into it: one
 file, which opens without a network. The numbers are those of model.forward,
 seen through watch.py; only the logit lens goes on from there, with the model's own last
 two functions.
@@ -12,6 +12,7 @@ import base64
 import inspect
 import json
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,17 +199,20 @@ def about(function: Callable[..., Any], everything: Call) -> dict[str, Any]:
 
 
 def page(data: dict[str, Any]) -> str:
-    """The whole page. No text of a prompt can end the script that holds it: `<` is
-    written as \\u003c there."""
-    html, css, js = (
-        Path(__file__).with_name(f"page.{kind}").read_text(encoding="utf-8")
-        for kind in ("html", "css", "js")
-    )
+    """The whole page: page.html with the files that it names, and the data. No text of a
+    prompt can end the script that holds it: `<` is written as \\u003c there."""
     written = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    for mark, text in (
-        ('<link rel="stylesheet" href="page.css">', f"<style>\n{css}</style>"),
-        ('<script src="page.js"></script>', f"<script>\n{js}</script>"),
-        ('id="data">', f'id="data">{written}'),
-    ):
-        html = html.replace(mark, text, 1)
-    return html
+    html = beside("page.html")
+    html = html.replace(
+        '<link rel="stylesheet" href="page.css">',
+        f"<style>\n{beside('page.css')}</style>",
+    )
+    html = re.sub(
+        r'<script src="(.*?)">', lambda file: f"<script>\n{beside(file[1])}", html
+    )
+    return html.replace('id="data">', f'id="data">{written}', 1)
+
+
+def beside(name: str) -> str:
+    """A file of the page."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
