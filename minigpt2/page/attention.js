@@ -1,123 +1,123 @@
-// Station 4: whom a token attends to.
+// Stations 4 and 5: whom a token attends to, how the weights are computed, and what comes back.
 "use strict";
 
 const asked = () => state.pointed ?? state.token;
-const attentionChips = [...ids].map((_, t) => chip(t, el("span", { class: "below" })));
-{
-  const select = listbox($("attention"), "Tokens of the prompt, shaded by attention", attentionChips, (t) => set({ token: t, pointed: null }));
-  on("token", () => select(state.token));
-  attentionChips.forEach((option, t) => option.addEventListener("pointerenter", (event) => {
-    if (event.pointerType === "mouse") set({ pointed: t });
-  }));
-  $("attention").addEventListener("pointerleave", () => set({ pointed: null }));
-}
+const weightsOf = (t, layer = state.layer, head = state.head) => Array.from({ length: t + 1 }, (_, s) => weight(layer, head, t, s));
+const strongest = (weights, n) => Array.from(weights.keys()).sort((i, j) => weights[j] - weights[i]).slice(0, n);
+// the token that is looked at: the chosen one, or the one with the largest weight
+const looked = (t) => state.key !== null && state.key <= t ? state.key : strongest(weightsOf(t), 1)[0];
+const dot = (x, y) => x.reduce((sum, xi, i) => sum + xi * y[i], 0);
+
+// ---------- 4: who looks at whom ----------
+
+let shades, selectAsked;
+on("pass", "s-4", () => {
+  shades = Array.from(ids, (_, t) => chip(t));
+  selectAsked = listbox($("attention"), "Tokens of the prompt, shaded by attention", shades, choose);
+});
+$("attention").addEventListener("pointerover", (event) => {
+  const t = shades.indexOf(event.target.closest(".chip"));
+  if (event.pointerType === "mouse" && t >= 0) set({ pointed: t });
+});
+$("attention").addEventListener("pointerleave", () => set({ pointed: null }));
 let turn;  // from which shade on the text takes its other colour
 function shade(node, w) {
   node.style.setProperty("--w", w);
   node.classList.toggle("strong", w > turn);
+  return node;
 }
-on("token layer head pointed", () => {
-  const t = asked(), { layer, head } = state;
-  const weights = [...ids].map((_, s) => s <= t ? weight(layer, head, t, s) : 0);
-  heading($("attention-title"), "Head ", String(head + 1), ": whom does ", quoted(ids[t]), ` (token ${t + 1}) attend to?`);
-  attentionChips.forEach((option, s) => {
-    shade(option, Math.sqrt(weights[s]));
-    option.classList.toggle("asked", s === t);
-    option.classList.toggle("later", s > t);
-    const text = s > t ? "later" : percentText(weights[s]);
-    option.lastChild.textContent = s > t || weights[s] < 0.005 ? "" : text;
-    option.title = s > t ? "comes later: cannot be seen" : `${weights[s].toFixed(5)} = ${text}`;
+on("pass token", "s-4", () => selectAsked(state.token));
+on("pass token layer head pointed key", "s-4", () => {
+  const t = asked(), s = looked(t), weights = weightsOf(t), q = ofHead(a.q, t);
+  fill("attention-title", `Block ${state.layer + 1}, head ${state.head + 1}: whom does `, quoted(ids[t]), ` (token ${t + 1}) attend to?`);
+  shades.forEach((node, i) => {
+    const p = weights[i] ?? 0;
+    shade(node, Math.sqrt(p)).classList.toggle("asked", i === t);
+    node.classList.toggle("later", i > t);
+    node.lastChild.textContent = p < 0.005 ? "" : percentText(p);
   });
-  const order = weights.map((_, s) => s).slice(0, t + 1).sort((i, j) => weights[j] - weights[i]).slice(0, 8);
-  fill("attention-top", ...order.map((s) => rankingRow(ids[s], weights[s] / weights[order[0]], percent(weights[s]), false,
-    el("span", {}, quoted(ids[s]), el("small", {}, ` ${s + 1}`)))));
-  const sum = weights.reduce((x, y) => x + y);
-  fill("attention-sum", t ? `The ${t + 1} weights sum to ` : "The only weight is ", el("data", { value: sum }, sum.toFixed(3)), ".");
-  drawMap();
+  const scores = weights.map((_, i) => dot(q, ofHead(a.k, i)) / Math.sqrt(D)), highest = Math.max(...scores);
+  const total = scores.reduce((sum, x) => sum + Math.exp(x - highest), 0), sum = weights.reduce((x, y) => x + y);
+  const shown = strongest(weights, 8), others = t + 1 - shown.length;
+  if (!shown.includes(s)) shown[shown.length - 1] = s;
+  fill("softmax", ...table(["looks at", "q · k", "/ √D", "exp(… − max)", "", "weight"], [
+    ...shown.map((i) => el("tr", { class: i === s ? "here" : "" }, ...[
+      link({ token: t + 1, key: i + 1 }, quoted(ids[i]), el("small", {}, ` ${i + 1}`)), number(scores[i] * Math.sqrt(D)), number(scores[i]),
+      number(Math.exp(scores[i] - highest), 4), bar(weights[i] / weights[shown[0]]), percent(weights[i])].map((cell) => el("td", {}, cell)))),
+    ...(others ? [[`${big(others)} more`, "", "", "", "", percentText(Math.max(0, sum - shown.reduce((x, i) => x + weights[i], 0)))]] : []),
+    ...(t < T - 1 ? [[`${count(T - 1 - t, "later token")}`, "", "−∞", "0", "", "0 %"]] : []),
+    ["sum", "", "", number(total, 4), "", value(sum, number(sum, 3))]]));
+  const k = ofHead(a.k, s), products = q.map((x, i) => x * k[i]);
+  fill("score-title", "One score: what ", quoted(ids[t]), " looks for, and what ", quoted(ids[s]), " has to offer");
+  fill("score",
+    ...vectors({ name: [code("q"), " of ", quoted(ids[t])], values: q, facts: `${D} numbers, from c_attn` }, { name: [code("k"), " of ", quoted(ids[s])], values: k, sign: "×", facts: "each times the one above it" }),
+    ...vectors({ name: ["products"], values: products, sign: "=", facts: `their sum is q · k = ${number(scores[s] * Math.sqrt(D))}` }));
+  fill("score-text", `q · k = ${number(scores[s] * Math.sqrt(D))}. Divided by √${D} it is `, value(scores[s], number(scores[s])), `. Token ${s + 1} is not after token ${t + 1}, so the mask leaves it. `,
+    `Softmax takes away the highest score, ${number(highest)}, and makes exp(${number(scores[s] - highest)}) = ${number(Math.exp(scores[s] - highest), 3)} of it; divided by the sum ${number(total, 3)}, that is the weight: `, value(weights[s], number(weights[s], 3)), ".");
 });
-const percentText = (p) => percent(p).textContent;
 
 // Maps: a row for each query, a column for each key; the darker, the more.
 let scaleColours;
 function readColours() {
-  const style = getComputedStyle(document.documentElement);
-  const rgb = (name) => style.getPropertyValue(name).trim().match(/\w\w/g).map((x) => parseInt(x, 16));
+  const style = getComputedStyle($("scale-probe")), rgb = (colour) => colour.match(/[\d.]+/g).map(Number);
   turn = Number(style.getPropertyValue("--turn"));
-  const [low, high] = [rgb("--map-low"), rgb("--map-high")];
-  scaleColours = Array.from({ length: 256 }, (_, i) => low.map((c, k) => c + (high[k] - c) * i / 255));
+  const low = rgb(style.backgroundColor), high = rgb(style.color);
+  scaleColours = Uint32Array.from({ length: 256 }, (_, i) => low.slice(0, 3).reduce((all, c, k) => all | Math.round(c + (high[k] - c) * i / 255) << 8 * k, 255 << 24));
 }
-readColours();
-const offscreen = el("canvas", { width: T, height: T });
+const small = el("canvas");
 function mapOf(layer, head) {  // onto a canvas of one pixel for each weight
-  const pixels = new ImageData(T, T);
-  for (let t = 0; t < T; t++) {
-    for (let s = 0; s <= t; s++) {
-      // the square root lets small weights be seen
-      const c = scaleColours[Math.round(255 * Math.sqrt(weight(layer, head, t, s)))];
-      pixels.data.set([c[0], c[1], c[2], 255], 4 * (t * T + s));
-    }
+  small.width = small.height = T;
+  const image = new ImageData(T, T), pixels = new Uint32Array(image.data.buffer);
+  for (let t = 0, at = (layer * H + head) * T * (T + 1) / 2; t < T; t++) {
+    // the square root lets small weights be seen
+    for (let s = 0; s <= t; s++) pixels[t * T + s] = scaleColours[Math.round(Math.sqrt(a.attention[at++] / 65535) * 255)];
   }
-  offscreen.getContext("2d").putImageData(pixels, 0, 0);
-  return offscreen;
+  small.getContext("2d").putImageData(image, 0, 0);
+  return small;
 }
-function draw(canvas, layer, head, size) {
-  canvas.width = canvas.height = size;
-  const context = canvas.getContext("2d");
+const map = el("canvas", { "aria-hidden": true }), atlas = el("canvas", { "aria-hidden": true });
+const labels = (kind, all) => el("div", { class: `labels ${kind}`, "aria-hidden": true }, ...Array.from(all, (nodes) => el("bdi", {}, ...nodes)));
+const axes = (name, columns, rows, plot) => [el("span", { class: "axis-name" }, name), labels("keys", columns), labels("queries", rows), plot];
+on("pass", "s-4", () => {
+  const read = (s, t) => [quoted(ids[t]), ` (${t + 1}) → `, quoted(ids[s]), ` (${s + 1}): `, s > t ? "comes later, cannot be seen" : percent(weight(state.layer, state.head, t, s))];
+  const names = Array.from(T <= 40 ? ids : [], showToken);
+  $("s-4").classList.toggle("single", T === 1);
+  fill("map", ...axes("looks at →", names, names,
+    readable(map, "Attention map: a row for each token, a column for each that it looks at", T, T, read, $("map-read"), (s, t) => set({ token: t, key: s <= t ? s : null, pointed: null }))));
+  $("map").style.setProperty("--rows", T);
+});
+on("pass layer head", "s-4", () => {
+  map.width = map.height = T;
+  map.getContext("2d").drawImage(mapOf(state.layer, state.head), 0, 0);
+});
+on("pass token pointed", "s-4", () => $("map").style.setProperty("--row", asked()));
+
+on("pass", "s-4", () => {
+  const cell = Math.max(24, Math.floor(1600 / H)), gap = Math.max(1, Math.round(cell / 20)), size = cell - 2 * gap, context = atlas.getContext("2d");
+  [atlas.width, atlas.height] = [H * cell, L * cell];
+  context.imageSmoothingQuality = "high";
   context.imageSmoothingEnabled = T > size;
-  context.imageSmoothingQuality = "high";
-  context.drawImage(mapOf(layer, head), 0, 0, size, size);
-}
-function drawMap() {
-  const canvas = $("map"), { layer, head } = state, t = asked(), cell = 720 / T;
-  draw(canvas, layer, head, 720);
-  const context = canvas.getContext("2d");
-  context.strokeStyle = getComputedStyle(canvas).getPropertyValue("--accent");
-  context.lineWidth = 4;
-  context.strokeRect(2, Math.min(716 - cell, Math.max(2, t * cell)), Math.max(cell, (t + 1) * cell - 4), Math.max(cell, 4));
-  canvas.setAttribute("aria-label", `Attention of head ${head + 1} in block ${layer + 1}: a row for each token, which attends to the columns`);
-  fill("map-caption", "A row for each token, the first on top; a column for each that it attends to. The shade is the square root of the weight, so that small ones can be seen.");
-}
-$("map").addEventListener("pointermove", (event) => {
-  const box = $("map").getBoundingClientRect();
-  const t = Math.floor((event.clientY - box.top) / box.height * T), s = Math.floor((event.clientX - box.left) / box.width * T);
-  if (t < 0 || s < 0 || t >= T || s >= T) return;
-  fill("map-caption", quoted(ids[t]), ` (${t + 1}) → `, quoted(ids[s]), ` (${s + 1}): `,
-    s > t ? "comes later, cannot be seen" : percent(weight(state.layer, state.head, t, s)));
+  for (let i = 0; i < L; i++) for (let j = 0; j < H; j++) context.drawImage(mapOf(i, j), j * cell + gap, i * cell + gap, size, size);
 });
-$("map").addEventListener("click", (event) => {
-  const box = $("map").getBoundingClientRect();
-  set({ token: Math.max(0, Math.min(T - 1, Math.floor((event.clientY - box.top) / box.height * T))), pointed: null });
-});
+on("pass layer head", "s-4", () => Object.entries({ "--row": state.layer, "--column": state.head }).forEach((at) => $("atlas").style.setProperty(...at)));
+const counted = (n, name) => Array.from({ length: n }, (_, i) => [name + (i + 1)]);
+$("atlas").append(...axes("head →", counted(H, ""), counted(L, "block "), readable(atlas, "Small attention maps: a row for each block, a column for each head", H, L,
+  (j, i) => [`Block ${i + 1}, head ${j + 1}: adds `, value(added(i, j, state.token), number(added(i, j, state.token))), " to the stream of the chosen token"], $("atlas-read"), (head, layer) => set({ layer, head, key: null }))));
 
-const headOptions = Array.from({ length: H }, (_, i) => el("span", { role: "option", class: "head", "aria-label": `head ${i + 1}` },
-  el("canvas", { "aria-hidden": "true" }), el("span", {}, String(i + 1))));
-const selectHead = listbox($("heads"), "Heads of this block", headOptions, (i) => set({ head: i }));
-on("head", () => selectHead(state.head));
-function drawHeads() {
-  heading($("heads-title"), `All ${H} heads of block ${state.layer + 1}`);
-  headOptions.forEach((option, i) => draw(option.firstChild, state.layer, i, 120));
-}
-on("layer", drawHeads);
+// ---------- 5: what they bring back ----------
 
-const atlas = $("atlas");
-function drawAtlas() {
-  if (!$("all-heads").open) return;
-  const cell = Math.max(24, Math.floor(1600 / H)), gap = Math.min(8, Math.round(cell / 12));
-  atlas.width = H * cell;
-  atlas.height = L * cell;
-  const context = atlas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  for (let i = 0; i < L; i++) for (let j = 0; j < H; j++) {
-    context.imageSmoothingEnabled = T > cell;
-    context.drawImage(mapOf(i, j), j * cell + gap, i * cell + gap, cell - 2 * gap, cell - 2 * gap);
-  }
-  context.strokeStyle = getComputedStyle(atlas).getPropertyValue("--accent");
-  context.lineWidth = gap;
-  context.strokeRect(state.head * cell + gap / 2, state.layer * cell + gap / 2, cell - gap, cell - gap);
-}
-$("all-heads").addEventListener("toggle", drawAtlas);
-on("layer head", drawAtlas);
-atlas.addEventListener("click", (event) => {
-  const box = atlas.getBoundingClientRect();
-  set({ layer: Math.min(L - 1, Math.floor((event.clientY - box.top) / box.height * L)), head: Math.min(H - 1, Math.floor((event.clientX - box.left) / box.width * H)) });
+on("pass token layer head key", "s-5", () => {
+  const t = state.token, { layer, head } = state, weights = weightsOf(t), sum = new Float32Array(D);
+  weights.forEach((w, s) => ofHead(a.v, s).forEach((x, i) => { sum[i] += w * x; }));
+  const shown = strongest(weights, 3), rest = t + 1 - shown.length;
+  fill("values", ...vectors(
+    ...shown.map((s, i) => ({ name: [value(weights[s], number(weights[s], 3)), " × ", code("v"), " of ", quoted(ids[s])], values: ofHead(a.v, s).map((x) => x * weights[s]), sign: i ? "+" : "", facts: `token ${s + 1}` })),
+    { name: [code("A v"), " of this head"], values: sum, sign: "=", facts: rest ? `with ${count(rest, "more token")}` : `${D} numbers` }));
+  const lengths = Array.from({ length: H }, (_, h) => added(layer, h, t));
+  columns("added", "What each head adds to the stream", lengths, (h) => [`head ${h + 1} adds `, value(lengths[h], number(lengths[h]))],
+    lengths.map((_, h) => H <= 16 || h % 4 === 3 ? String(h + 1) : ""), lengths.map((_, h) => h === head ? "here" : ""));
+  fill("attention-out", ...vectors(
+    stream([code("x"), " the stream"], intoBlock(layer)),
+    stream([code("attn"), " of all heads"], inBlock(layer, ATTN), "+"),
+    stream([code("x"), " after attention"], inBlock(layer, MIDDLE), "=")));
 });

@@ -1,82 +1,147 @@
-// A number → something drawn. Text of the prompt and the vocabulary only ever becomes text
-// nodes: see `el`.
+// A number → something drawn, which can be read by pointing, by touch and with the keyboard.
+// Text of the prompt and the vocabulary only ever becomes text nodes: see `el`.
 "use strict";
 
 function el(tag, properties = {}, ...children) {
-  const svg = ["svg", "rect", "line", "title"].includes(tag);
-  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("--")) node.style.setProperty(name, value);
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(name, value);
+  const [name, svg] = tag.split(":").reverse();
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith("--")) node.style.setProperty(key, value);
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== false && value != null) node.setAttribute(key, value);
   }
   node.append(...children);
   return node;
 }
 const $ = (id) => document.getElementById(id);
 const fill = (id, ...children) => $(id).replaceChildren(...children);
+const code = (text) => el("code", {}, text);
+const link = (view, ...children) => el("a", { href: `#${new URLSearchParams(view)}` }, ...children);
 
 const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
 const big = (n) => n.toLocaleString("en");
-function percent(p) {  // the shown text is short, the value whole
-  const text = p >= 0.01 ? `${(100 * p).toFixed(1)} %` : p >= 0.0001 ? `${(100 * p).toFixed(2)} %`
-    : p > 0 ? "< 0.01 %" : "0 %";
-  return el("data", { value: p, title: String(p) }, text);
-}
+const percentText = (p) => p >= 0.01 ? `${(100 * p).toFixed(1)} %` : p >= 0.0001 ? `${(100 * p).toFixed(2)} %` : p > 0 ? "< 0.01 %" : "0 %";
+const value = (x, text) => el("data", { value: x, title: String(x) }, text);  // the text is short, the value whole
+const percent = (p) => value(p, percentText(p));
+const most = (...rows) => Math.max(1e-9, ...rows.flatMap((row) => Array.from(row, Math.abs)));
+const clamp = (i, n) => Math.max(0, Math.min(n - 1, i));
 
-// A list of tokens, one tab stop, in which the arrow keys walk: a listbox.
-function listbox(node, label, options, choose) {
-  node.setAttribute("role", "listbox");
-  node.setAttribute("aria-label", label);
-  node.append(...options);
-  const all = [...node.querySelectorAll("[role=option]")];
-  all.forEach((option, i) => option.addEventListener("click", () => choose(i)));
-  node.addEventListener("keydown", (event) => {
+// Among these the arrow keys walk, and Tab stops at one of them.
+function walk(node, selector, choose = () => {}) {
+  const all = [...node.querySelectorAll(selector)];
+  const stop = (i) => all.forEach((item, j) => { item.tabIndex = i === j ? 0 : -1; });
+  stop(0);
+  node.onkeydown = (event) => {
     const here = all.indexOf(document.activeElement);
     const to = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 }[event.key];
     if (here < 0 || to === undefined) return;
     event.preventDefault();
-    if (all[to]) { all[to].focus(); choose(to); }
-  });
-  return (chosen) => all.forEach((option, i) => {
-    option.setAttribute("aria-selected", i === chosen);
-    option.tabIndex = i === chosen ? 0 : -1;
-  });
+    if (all[to]) { all[here].tabIndex = -1; all[to].tabIndex = 0; all[to].focus(); choose(to); }
+  };
+  return all;
 }
 
-const chip = (t, ...below) => el("span", { role: "option", class: "chip", "aria-label": `${t + 1}: ${plain(ids[t])}` },
-  el("bdi", { class: "text" }, ...showToken(ids[t])), ...below);
+// A list of tokens or heads, of which one is chosen.
+function listbox(node, label, options, choose) {
+  node.setAttribute("role", "listbox");
+  node.setAttribute("aria-label", label);
+  node.replaceChildren(...options);
+  const all = walk(node, "[role=option]", choose);
+  node.onclick = (event) => {
+    const i = all.indexOf(event.target.closest("[role=option]"));
+    if (i >= 0) choose(i);
+  };
+  let last = all[0];
+  return (i) => {
+    last.setAttribute("aria-selected", false);
+    last.tabIndex = -1;
+    last = all[i];
+    last.setAttribute("aria-selected", true);
+    last.tabIndex = 0;
+    if (node.scrollHeight > node.clientHeight && !node.contains(document.activeElement)) node.scrollTop = last.offsetTop - node.clientHeight / 2;
+  };
+}
+const chip = (t, below = "", title) => el("span", { role: "option", class: "chip", "aria-label": `${t + 1}: ${plain(ids[t])}`, title },
+  el("bdi", { class: "text" }, ...showToken(ids[t])), el("span", { class: "below" }, below));
 
-// Numbers as bars up and down from zero; those of a row of vectors may share a scale.
-function bars(values, scale) {
-  const most = scale || Math.max(...values.map(Math.abs)) || 1, w = 100 / values.length;
-  const drawing = el("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img",
-    "aria-label": `the first ${values.length} numbers: ${[...values].map((x) => number(x)).join(", ")}` });
-  drawing.append(el("line", { x1: 0, x2: 100, y1: 20, y2: 20 }));
+// Columns × rows of something drawn. What `text(i, j)` says of the one that is pointed at,
+// touched, or reached with the arrow keys goes to `out`; a click, a second touch or Enter
+// chooses it.
+function readable(drawing, label, columns, rows, text, out, choose) {
+  const node = el("div", { class: "plot", tabindex: 0, role: "application", "aria-label": `${label}. Arrow keys read it.`, "--columns": columns, "--rows": rows },
+    drawing, el("span", { class: "mark" }));
+  let i = -1, j = 0, before, again;
+  function read(column, row) {
+    before ??= [...out.childNodes];
+    [i, j] = [clamp(column, columns), clamp(row, rows)];
+    node.style.setProperty("--i", i);
+    node.style.setProperty("--j", j);
+    node.classList.add("read");
+    out.replaceChildren(...text(i, j));
+  }
+  function end() {
+    if (before) out.replaceChildren(...before);
+    before = undefined;
+    node.classList.remove("read");
+  }
+  function at({ clientX, clientY }) {
+    const box = node.getBoundingClientRect();
+    read(Math.floor((clientX - box.left) / box.width * columns), Math.floor((clientY - box.top) / box.height * rows));
+  }
+  node.onpointermove = at;
+  node.onpointerdown = (event) => {
+    const was = before && `${i} ${j}`;
+    at(event);
+    again = was === `${i} ${j}`;
+  };
+  node.onpointerleave = (event) => { if (event.pointerType === "mouse") end(); };
+  node.onblur = end;
+  node.onclick = (event) => { if (choose && (event.pointerType !== "touch" || again)) choose(i, j); };
+  node.onkeydown = (event) => {
+    const to = { ArrowRight: [i + 1, j], ArrowLeft: [i - 1, j], ArrowDown: rows > 1 && [i, j + 1], ArrowUp: rows > 1 && [i, j - 1], Home: [0, j], End: [columns - 1, j] }[event.key];
+    if (event.key === "Enter" && before && choose) choose(i, j);
+    if (!to) return;
+    event.preventDefault();
+    read(...to);
+  };
+  return node;
+}
+
+// Numbers as bars up and down from zero, on a scale from −scale to scale.
+function bars(values, scale, label, out) {
+  let d = "";
   values.forEach((x, i) => {
-    const height = Math.max(0.4, 19 * Math.min(1, Math.abs(x) / most));
-    const bar = el("rect", { x: i * w + 0.12 * w, width: 0.76 * w, y: x < 0 ? 20 : 20 - height, height });
-    const target = el("rect", { class: "target", x: i * w, width: w, y: 0, height: 40 });
-    target.append(el("title", {}, `number ${i + 1}: ${number(x, 4)}`));
-    drawing.append(bar, target);
+    const height = Math.max(0.4, 19 * Math.min(1, Math.abs(x) / scale));
+    d += `M${i + 0.12} ${x < 0 ? 20 : 20 - height}h.76v${height}h-.76z`;
   });
-  return drawing;
+  const drawing = el("svg:svg", { viewBox: `0 0 ${values.length} 40`, preserveAspectRatio: "none", "aria-hidden": true },
+    el("svg:path", { d: `M0 20H${values.length}`, class: "axis" }), el("svg:path", { d }));
+  const node = readable(drawing, label, values.length, 1, (i) => [`number ${i + 1}: ${number(values[i], 4)}`], out);
+  node.append(el("span", { class: "scale" }, `±${number(scale)}`));
+  return node;
 }
 
-function vectorRow(name, values, facts, sign = "", scale = 0) {
-  return el("div", { class: "vector" }, el("span", { class: "operator", "aria-hidden": "true" }, sign),
-    el("div", { class: "name" }, ...name), bars(values, scale), el("div", { class: "facts" }, facts));
+// Rows of vectors, all on one scale: what it is, the numbers, and what is to be said of them.
+function vectors(...rows) {
+  const scale = most(...rows.map((row) => row.values));
+  return rows.map(({ name, values, facts = "", sign = "" }) => {
+    const title = el("div", { class: "name" }, ...name), out = el("output", { class: "facts" }, facts);
+    return el("div", { class: "vector" }, el("span", { class: "operator", "aria-hidden": "true" }, sign), title, bars(values, scale, title.textContent, out), out);
+  });
 }
-function streamRow(name, row, t, sign, scale) {
-  const at = row * T + t;
-  return vectorRow(name, vector(row, t), `mean ${number(a.mean[at], 3)}, σ ${number(a.deviation[at], 3)}, length ${number(a.size[at])}`, sign, scale);
-}
-// rows that are added share a scale
-function sumRows(t, ...rows) {
-  const scale = Math.max(...rows.flatMap(([, row]) => [...vector(row, t)].map(Math.abs)));
-  return rows.map(([name, row, sign]) => streamRow(name, row, t, sign, scale));
+const stream = (name, row, sign, t = state.token) => ({ name, sign, values: vector(row, t),
+  facts: `mean ${number(a.mean[row * T + t], 3)}, σ ${number(a.deviation[row * T + t], 3)}, length ${number(sizeAt(row, t))}` });
+
+// Columns from zero up, with labels below.
+function columns(id, label, heights, text, labels = [], classes = []) {
+  const highest = most(heights), out = el("output", { class: "facts" }, `The highest column is ${number(highest, highest < 100 ? 2 : 0)}.`);
+  const all = Array.from(heights, (h, i) => el("span", { class: `step ${classes[i] ?? ""}` },
+    el("span", { class: "column", "--h": h / highest }), el("span", { class: "label" }, labels[i] ?? "")));
+  fill(id, readable(el("div", { class: "columns" }, ...all), label, heights.length, 1, text, out), out);
 }
 
-// Rows of a ranking: token, bar, value.
-const rankingRow = (id, share, value, off = false, name = quoted(id)) =>
-  el("li", { class: off ? "off" : "" }, name, el("span", { class: "bar", "--w": Math.max(0, Math.min(1, share)) }), value);
+function table(head, rows) {
+  return [el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name))),
+    ...rows.map((cells) => cells instanceof Node ? cells : el("tr", {}, ...cells.map((cell) => el("td", {}, cell))))];
+}
+const bar = (share) => el("span", { class: "bar", "--w": Math.max(0, Math.min(1, share)) });

@@ -1,21 +1,7 @@
-// From logits to the next token.
+// Station 8: logits → the next token. Sampling step by step as in sampling.py.
 "use strict";
 
-const logits = a.logits;
-const ranked = Array.from(logits.keys()).sort((i, j) => logits[j] - logits[i] || i - j);
-{
-  const most = logits[ranked[0]], least = logits[ranked[V - 1]], BINS = 64;
-  const counts = new Array(BINS).fill(0);
-  for (const z of logits) counts[Math.min(BINS - 1, Math.floor((z - least) / (most - least || 1) * BINS))]++;
-  const highest = Math.max(...counts), edge = (i) => number(least + (most - least) * i / BINS);
-  fill("histogram", ...counts.map((n, i) => el("span", { class: "step", title: `${big(n)} logits from ${edge(i)} to ${edge(i + 1)}` },
-    el("span", { class: "column", "--h": n / highest }))));
-  $("histogram").setAttribute("role", "img");
-  $("histogram").setAttribute("aria-label", `Histogram of ${big(V)} logits from ${number(least)} to ${number(most)}`);
-  const mean = logits.reduce((x, y) => x + y, 0) / V;
-  fill("logits-text", `${big(V)} logits, from ${number(least)} on the left to ${number(most)} on the right, ${number(mean)} on average. The highest ten:`);
-  fill("logits-top", ...ranked.slice(0, 10).map((id) => rankingRow(id, (logits[id] - least) / (most - least || 1), el("data", { value: logits[id] }, number(logits[id], 3)))));
-}
+let position, logits, ranked, everyone, kept;  // everyone: all probabilities by id
 
 function probabilities(temperature, topK, topP) {
   const likeliest = ranked[0];
@@ -41,7 +27,26 @@ function probabilities(temperature, topK, topP) {
   return { tokens, p };
 }
 
-const SHOWN = 20;
+const BINS = 64, SHOWN = 20;
+function rank(z) {
+  logits = z;
+  ranked = Array.from(logits.keys()).sort((i, j) => logits[j] - logits[i] || i - j);
+  everyone = probabilities(1, V, 1).p;
+}
+on("pass token", "s-8", () => {
+  const all = a.all_logits?.length === T * V;
+  position = all ? state.token : T - 1;
+  rank(all ? nth(a.all_logits, position, V) : a.logits);
+  const high = logits[ranked[0]], low = logits[ranked[V - 1]], edge = (i) => number(low + (high - low) * i / BINS);
+  const counts = new Array(BINS).fill(0);
+  for (const z of logits) counts[Math.min(BINS - 1, Math.floor((z - low) / (high - low || 1) * BINS))]++;
+  fill("logits-text", "After ", quoted(ids[position]), ` (token ${position + 1}`, all ? ")" : "; of so long a prompt the page has only the last token's logits)",
+    `: ${big(V)} logits, from ${number(low)} to ${number(high)}, ${number(logits.reduce((x, y) => x + y, 0) / V)} on average. How many there are of each size:`);
+  columns("histogram", `Histogram of ${big(V)} logits`, counts, (i) => [`${big(counts[i])} logits from ${edge(i)} to ${edge(i + 1)}`],
+    counts.map((_, i) => i % 16 === 0 ? edge(i) : ""));
+  drawNext();
+});
+
 // 1, 2, 3, … 10, 12, 15, … up to the whole vocabulary
 const topKs = [...Array(10).keys()].map((i) => i + 1);
 for (let power = 10; power < V; power *= 10) {
@@ -50,54 +55,54 @@ for (let power = 10; power < V; power *= 10) {
 topKs.push(V);
 $("topk").max = topKs.length - 1;
 $("topk").value = topKs.indexOf(40);
+$("random").value = data.random;
 
-const everyone = probabilities(1, V, 1).p;  // by id
-let kept;
 function drawNext() {
   const temperature = Number($("temperature").value), topK = topKs[$("topk").value], topP = Number($("topp").value);
   kept = probabilities(temperature, topK, topP);
-  const by = new Map(kept.tokens.map((id, i) => [id, kept.p[i]]));
+  const by = new Map(kept.tokens.map((id, i) => [id, kept.p[i]])), n = kept.tokens.length;
   fill("temperature-out", temperature.toFixed(2) + (temperature === 0 ? ": the likeliest" : temperature === 1 ? ": as trained" : ""));
   fill("topk-out", topK === V ? `${big(V)}: all` : big(topK));
   fill("topp-out", topP === 1 ? "1: all" : topP.toFixed(2));
   $("topk").setAttribute("aria-valuetext", $("topk-out").textContent);
-  const before = kept.tokens.reduce((sum, id) => sum + everyone[id], 0);
-  fill("kept", el("data", { value: kept.tokens.length }, big(kept.tokens.length)), ` of ${big(V)} tokens ${kept.tokens.length === 1 ? "is" : "are"} kept. At temperature 1 they have `, percent(before), " of all probability.");
-  const shown = ranked.slice(0, Math.min(SHOWN, V)), most = by.get(ranked[0]) || 1;
-  fill("next", ...shown.map((id) => {
-    const row = rankingRow(id, (by.get(id) || 0) / most, by.has(id) ? percent(by.get(id)) : el("data", { value: 0 }, "cut"), !by.has(id));
-    row.dataset.id = id;
-    return row;
-  }));
+  const likeliest = ranked[0], before = kept.tokens.reduce((sum, id) => sum + everyone[id], 0), raw = everyone[likeliest];
+  const up = (z) => temperature ? Math.exp((z - logits[likeliest]) / temperature) : Number(z === logits[likeliest]);
+  fill("kept", value(n, big(n)), ` of ${big(V)} tokens ${n === 1 ? "is" : "are"} kept. At temperature 1 they have `, percent(before), " of all probability. ",
+    ...(n < V && temperature === 1 ? ["What is left is made to sum to 1 again: ", quoted(likeliest), ` had ${percentText(raw)}, as in the lens of station 7, and now has ${percentText(raw)} / ${percentText(before)} = ${percentText(by.get(likeliest))}.`] : []));
+  const shown = ranked.slice(0, Math.min(SHOWN, V));
+  fill("next", ...table(["token", "logit", "exp((logit − max) / temperature)", "", "probability"], [
+    ...shown.map((id) => el("tr", { class: by.has(id) ? "" : "off", "data-id": id }, ...[quoted(id), number(logits[id], 3), by.has(id) ? number(up(logits[id]), 4) : "",
+      bar((by.get(id) || 0) / (by.get(likeliest) || 1)), by.has(id) ? percent(by.get(id)) : value(0, "cut")].map((cell) => el("td", {}, cell)))),
+    ["sum of all kept", "", number(kept.tokens.reduce((sum, id) => sum + up(logits[id]), 0), 4), "", "100 %"]]));
   drawChosen();
 }
 for (const id of ["temperature", "topk", "topp"]) $(id).addEventListener("input", drawNext);
 
-function drawChosen() {
-  const r = Number($("random").value);
+function drawn(r) {  // the index of the token on whose stretch r falls
   let i = 0;
   for (let sum = 0; i < kept.p.length && (sum += kept.p[i]) <= r;) i++;
-  i = Math.min(i, kept.p.length - 1);
-  const id = kept.tokens[i];
+  return Math.min(i, kept.p.length - 1);
+}
+function drawChosen() {
+  const r = Number($("random").value), i = drawn(r), id = kept.tokens[i];
   fill("random-out", r.toFixed(4));
   $("random").setAttribute("aria-valuetext", r.toFixed(4));
   const stretches = [];  // the small ones are drawn as one
   let from = 0, sum = 0;
+  const stretch = (kind, size, ...inside) => { if (size > 0) stretches.push(el("span", { class: kind, "--from": from, "--size": size }, ...inside)); from += size; };
   kept.p.forEach((p, j) => {
-    const close = (kind) => { if (sum > from) stretches.push(el("span", { class: kind, "--from": from, "--size": sum - from })); from = sum; };
-    if (p < 0.004 && j !== i) { sum += p; return; }
-    close("many");
+    if (p >= 0.004 || j === i) {
+      stretch("many", sum - from);
+      stretch(j === i ? "one hit" : "one", p, p > 0.05 ? el("bdi", {}, ...showToken(kept.tokens[j])) : "");
+    }
     sum += p;
-    const stretch = el("span", { class: j === i ? "one hit" : "one", "--from": from, "--size": p, title: `${plain(kept.tokens[j])} ${percentText(p)}` });
-    if (p > 0.05) stretch.append(el("bdi", {}, ...showToken(kept.tokens[j])));
-    stretches.push(stretch);
-    from = sum;
   });
-  if (sum > from) stretches.push(el("span", { class: "many", "--from": from, "--size": sum - from }));
-  fill("line", ...stretches, el("span", { class: "needle", "--from": r }));
-  const tail = [...ids.subarray(Math.max(0, T - 12))].flatMap(bytesOf);
-  const node = $("chosen");
-  node.replaceChildren(el("span", { class: "tail" }, T > 12 ? "… " : "", el("bdi", {}, ...show(tail))),
+  stretch("many", sum - from);
+  const read = (at) => [quoted(kept.tokens[drawn(at / 500)]), " has ", percent(kept.p[drawn(at / 500)]), "; choose to set the random number here"];
+  fill("line", readable(el("div", { class: "line" }, ...stretches), "The probabilities, laid end to end", 500, 1, read, $("line-read"), (at) => { $("random").value = at / 500; drawChosen(); }),
+    el("span", { class: "needle", "--from": r }));
+  const node = $("chosen"), tail = [...ids.subarray(Math.max(0, position - 11), position + 1)].flatMap(bytesOf);
+  node.replaceChildren(el("span", { class: "tail" }, position > 11 ? "… " : "", el("bdi", {}, ...visible(tail))),
     el("bdi", { class: "tok new" }, ...showToken(id)), el("span", { class: "facts" }, ` token ${id}, `, percent(kept.p[i])));
   node.dataset.id = id;
 }

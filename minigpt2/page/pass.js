@@ -1,8 +1,9 @@
-// The numbers of one forward pass, and what of it is chosen.
+// The numbers of one forward pass, what of it is chosen, and when it is drawn again.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const { n_vocab: V, n_embd: C, n_head: H, n_layer: L } = data.config;
+const D = C / H, N = data.numbers;
 
 function half(bits) {  // float16, as in IEEE 754
   const sign = bits >> 15 ? -1 : 1, e = (bits >> 10) & 31, m = bits & 1023;
@@ -17,31 +18,63 @@ function unpack({ type, data: base64 }) {
   if (type === "float16") return Float32Array.from(new Uint16Array(bytes.buffer), half);
   return new types[type](bytes.buffer);
 }
+const written = Object.fromEntries(Object.entries(data.arrays).map(([k, v]) => [k, unpack(v)]));
 
-const a = Object.fromEntries(Object.entries(data.arrays).map(([k, v]) => [k, unpack(v)]));
-const ids = a.tokens, T = ids.length, N = data.numbers;
-const TRIANGLE = T * (T + 1) / 2;
+// The pass that is shown: the arrays of explain.py by their names.
+let a, ids, T;
 
 // how much query t attends to key s <= t, in a head of a block
 const weight = (layer, head, t, s) =>
-  a.attention[(layer * H + head) * TRIANGLE + t * (t + 1) / 2 + s] / 65535;
+  a.attention[(layer * H + head) * T * (T + 1) / 2 + t * (t + 1) / 2 + s] / 65535;
 
 // rows of vectors, mean, deviation, size: wte, wpe, their sum, then six in each block
 const WTE = 0, WPE = 1, SUM = 2;
 const [LN_1, ATTN, MIDDLE, LN_2, MLP, OUT] = [0, 1, 2, 3, 4, 5];
 const inBlock = (layer, which) => 3 + 6 * layer + which;
 const intoBlock = (layer) => layer ? inBlock(layer - 1, OUT) : SUM;
-const vector = (row, t) => a.vectors.subarray((row * T + t) * N, (row * T + t + 1) * N);
-const hidden = (layer, after, t) => {
-  const at = ((layer * 2 + after) * T + t) * N;
-  return a.hidden.subarray(at, at + N);
-};
+const nth = (array, i, n) => array.subarray(i * n, (i + 1) * n);
+const vector = (row, t) => nth(a.vectors, row * T + t, N);
+const hidden = (layer, after, t) => nth(a.hidden, (layer * 2 + after) * T + t, N);
+const normal = (layer, which, t) => nth(a.normal, (layer * 2 + which) * T + t, N);
+const ofHead = (array, t, layer = state.layer, head = state.head) => nth(array, (layer * H + head) * T + t, D);
+const added = (layer, head, t) => a.added[(layer * H + head) * T + t];
+const sizeAt = (row, t = state.token) => a.size[row * T + t];
+const TOP = written.lens.length / L / written.tokens.length;
+const lens = (layer, t) => Array.from(nth(a.lens, layer * T + t, TOP), (id, k) => [id, a.lens_p[(layer * T + t) * TOP + k]]);
 
-const state = { token: T - 1, layer: 0, head: 0, pointed: null };
-const drawers = [];  // [what it depends on, function]
-const on = (keys, draw) => drawers.push([keys.split(" "), draw]);
+// What is chosen. `pointed` is a token that the mouse is on, `key` one that is looked at.
+const state = { pass: 0, token: 0, layer: 0, head: 0, key: null, pointed: null, station: 0 };
+const drawers = [], near = new Set();  // near: the parts of the page that are in the window
+let later;
+
+// After a change of one of these keys, draw again: at once if one can see it, else soon.
+const on = (keys, place, draw) => drawers.push({ keys: keys.split(" "), place: document.getElementById(place), draw });
+function redraw(which = () => true) {
+  for (const drawer of drawers) if (drawer.stale && which(drawer)) drawNow(drawer);
+}
+function drawNow(drawer) {
+  drawer.stale = false;
+  drawer.draw();
+}
+function rest() {
+  const drawer = drawers.find((d) => d.stale);
+  if (!drawer) return;
+  drawNow(drawer);
+  later = setTimeout(rest);
+}
 function set(changes) {
   const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
   Object.assign(state, changes);
-  for (const [keys, draw] of drawers) if (keys.some((key) => changed.includes(key))) draw();
+  for (const drawer of drawers) drawer.stale ||= drawer.keys.some((key) => changed.includes(key));
+  redraw(({ place }) => !place || near.has(place));
+  clearTimeout(later);
+  later = setTimeout(rest, 250);
+}
+
+// Draw all for another pass: arrays named and laid out as those of explain.py, and `pieces`.
+function show(pass, changes) {
+  a = pass;
+  ids = a.tokens;
+  T = ids.length;
+  set({ pass: state.pass + 1, token: T - 1, key: null, pointed: null, ...changes });
 }

@@ -1,101 +1,99 @@
-// The stations from text to the residual stream, and the logit lens.
+// Stations 1 to 3, 6 and 7: tokens, vectors, LayerNorm, the MLP, and the residual stream.
 "use strict";
 
-const pieceOf = [];  // [first token, how many] of the piece of each token
-{
-  const groups = [];
-  let first = 0;
-  for (const count of data.pieces) {
-    const chips = [];
-    for (let t = first; t < first + count; t++) {
-      pieceOf.push([first, count]);
-      chips.push(chip(t, el("span", { class: "below" }, String(ids[t]))));
-    }
-    groups.push(el("span", { class: "piece", role: "presentation" }, ...chips));
-    first += count;
-  }
-  const select = listbox($("pieces"), "Tokens of the prompt, in pieces", groups, (t) => set({ token: t, pointed: null }));
-  on("token", () => select(state.token));
-}
-on("token", () => {
-  const [first, count] = pieceOf[state.token];
-  const piece = [...ids.subarray(first, first + count)], token = ids[state.token];
+// ---------- 1: text → tokens ----------
+
+const choose = (token) => set({ token, key: null, pointed: null });
+let pieceOf, selectPiece;  // [first token, how many] of the piece of each token
+on("pass", "s-1", () => {
+  pieceOf = [];
+  const groups = a.pieces.map((size) => {
+    const first = pieceOf.length;
+    for (let t = first; t < first + size; t++) pieceOf.push([first, size]);
+    return el("span", { class: "piece", role: "presentation" }, ...pieceOf.slice(first).map((_, i) => chip(first + i, String(ids[first + i]))));
+  });
+  selectPiece = listbox($("pieces"), "Tokens of the prompt, in pieces", groups, choose);
+});
+on("pass token", "s-1", () => {
+  selectPiece(state.token);
+  const [first, size] = pieceOf[state.token], piece = [...ids.subarray(first, first + size)], token = ids[state.token];
   const long = piece.flatMap(bytesOf).length > 40;  // then only the token's own merges
   const tokens = long ? [token] : piece, bytes = tokens.flatMap(bytesOf);
-  heading($("merges-title"), "How the merges made ", el("bdi", { class: "tok" }, ...(special(token) ? showToken(token) : show(bytes))));
-  if (special(token)) {
-    fill("merges", el("li", {}, `No merges: token ${token} is between texts.`));
-    return;
-  }
+  fill("merges-title", "How the merges made ", el("bdi", { class: "tok" }, ...(special(token) ? showToken(token) : visible(bytes))));
+  if (special(token)) return fill("merges", el("li", {}, `No merges: token ${token} is between texts.`));
   fill("merges", ...mergesOf(bytes).map((step, i) => {
-    const what = i ? `merge ${big(step.merge)}` : bytes.length === 1 ? "1 byte" : `${bytes.length} bytes`;
     const shown = step.tokens.map((id, j) => el("span", { class: i && j === step.merged ? "unit new" : "unit", title: `id ${id}` },
       el("bdi", {}, ...showToken(id)), i ? "" : el("span", { class: "below" }, bytesOf(id)[0].toString(16).padStart(2, "0"))));
-    return el("li", { "data-ids": step.tokens.join(" ") }, el("span", { class: "what" }, what), el("span", { class: "units" }, ...shown));
+    return el("li", { "data-ids": step.tokens.join(" ") },
+      el("span", { class: "what" }, i ? `merge ${big(step.merge)}` : count(bytes.length, "byte")), el("span", { class: "units" }, ...shown));
   }));
 });
 
-on("token", () => {
+// ---------- 2: tokens → vectors ----------
+
+on("pass token", "s-2", () => {
   const t = state.token;
-  fill("embedding", ...sumRows(t,
-    [[el("code", {}, `wte[${ids[t]}]`), " the token ", quoted(ids[t])], WTE],
-    [[el("code", {}, `wpe[${t}]`), ` position ${t + 1} of ${T}`], WPE, "+"],
-    [[el("code", {}, "x"), " enters block 1"], SUM, "="]),
-    el("p", { class: "hint" }, `The first ${N} of ${big(C)} numbers, up for positive, down for negative, with mean, standard deviation σ and length of all ${big(C)}. Point at a bar to read it.`));
+  fill("embedding", ...vectors(
+    stream([code(`wte[${ids[t]}]`), " the token ", quoted(ids[t])], WTE),
+    stream([code(`wpe[${t}]`), ` position ${t + 1} of ${T}`], WPE, "+"),
+    stream([code("x"), " enters block 1"], SUM, "=")));
 });
-on("token layer", () => {
+
+// ---------- 3: layer normalization ----------
+
+on("pass token layer", "s-3", () => {
   const t = state.token, i = state.layer;
-  fill("norm",
-    streamRow([el("code", {}, "x"), " the stream enters"], intoBlock(i), t),
-    streamRow([el("code", {}, "ln_1"), " for attention"], inBlock(i, LN_1), t, "→"),
-    streamRow([el("code", {}, "x"), " after attention"], inBlock(i, MIDDLE), t),
-    streamRow([el("code", {}, "ln_2"), " for the MLP"], inBlock(i, LN_2), t, "→"));
-  fill("attention-out", ...sumRows(t,
-    [[el("code", {}, "x"), " the stream"], intoBlock(i)],
-    [[el("code", {}, "attn"), " of all heads"], inBlock(i, ATTN), "+"],
-    [[el("code", {}, "x"), " after attention"], inBlock(i, MIDDLE), "="]));
-  const before = hidden(i, 0, t), after = hidden(i, 1, t);
-  const scale = Math.max(...[...before, ...after].map(Math.abs));
-  fill("mlp",
-    streamRow([el("code", {}, "ln_2"), " enters the MLP"], inBlock(i, LN_2), t),
-    vectorRow([el("code", {}, "c_fc"), " the hidden layer"], before, `the first ${N} of ${big(4 * C)} numbers`, "→", scale),
-    vectorRow([el("code", {}, "gelu"), " what passes"], after, "on the same scale", "→", scale),
-    streamRow([el("code", {}, "c_proj"), " goes to the stream"], inBlock(i, MLP), t, "→"));
-  const active = a.active[i * T + t];
-  fill("active", "For ", quoted(ids[t]), `, GELU lets `, el("data", { value: active }, `${big(Math.round(active * 4 * C))} of ${big(4 * C)}`),
-    ` hidden numbers through (${(100 * active).toFixed(1)} % are above zero).`);
+  const norm = (id, which, from, to, title, goal) => {
+    const σ = a.deviation[from * T + t];
+    fill(id, ...vectors(
+      stream([code("x"), title], from),
+      { name: ["(x − mean) / σ"], values: normal(i, which, t), sign: "→", facts: `mean 0, σ ${number(σ / Math.sqrt(σ * σ + 1e-5), 3)}` },
+      stream([code(`ln_${which + 1}`), goal], to, "→")));
+  };
+  norm("norm-1", 0, intoBlock(i), inBlock(i, LN_1), " enters the block", " times g, plus b: for attention");
+  norm("norm-2", 1, inBlock(i, MIDDLE), inBlock(i, LN_2), " after attention", " times g, plus b: for the MLP");
 });
+
+// ---------- 6: the MLP ----------
+
+on("pass token layer", "s-6", () => {
+  const t = state.token, i = state.layer, share = a.active[i * T + t];
+  fill("mlp",
+    ...vectors(stream([code("ln_2"), " enters the MLP"], inBlock(i, LN_2))),
+    ...vectors(
+      { name: [code("c_fc"), " the hidden layer"], values: hidden(i, 0, t), sign: "→", facts: `the first ${hidden(i, 0, t).length} of ${big(4 * C)} numbers` },
+      { name: [code("gelu"), " what passes"], values: hidden(i, 1, t), sign: "→", facts: "on the same scale" }),
+    ...vectors(stream([code("c_proj"), " goes to the stream"], inBlock(i, MLP), "→")));
+  fill("active", "For ", quoted(ids[t]), ", GELU lets ", value(share, `${big(Math.round(share * 4 * C))} of ${big(4 * C)}`),
+    ` hidden numbers through (${number(100 * share, 1)} % are above zero).`);
+});
+
+// ---------- 7: a block, and the residual stream ----------
 
 const steps = [[SUM, "embedding"]];
 for (let i = 0; i < L; i++) steps.push([inBlock(i, MIDDLE), `block ${i + 1}, attention`], [inBlock(i, OUT), `block ${i + 1}, MLP`]);
-const sizeAt = (row) => a.size[row * T + state.token];
-on("token layer", () => {
-  const sizes = steps.map(([row]) => sizeAt(row)), most = Math.max(...sizes);
-  const every = Math.ceil(L / 12);
-  fill("stream", ...sizes.map((size, i) => {
-    const block = Math.ceil(i / 2) - 1;
-    const label = i === 0 ? "in" : i % 2 && block % every === 0 ? String(block + 1) : "";
-    return el("span", { class: `step ${i && i % 2 === 0 ? "mlp" : ""} ${block === state.layer ? "here" : ""}`, title: `${steps[i][1]}: ${number(size)}` },
-      el("span", { class: "column", "--h": size / most }), el("span", { class: "label" }, label));
-  }));
-  const i = state.layer;
-  fill("stream-text", "The vector of ", quoted(ids[state.token]), ` is ${number(sizes[0])} long when it enters the model and ${number(sizes.at(-1))} after the last block. `,
+const blockOf = (step) => Math.ceil(step / 2) - 1;
+on("pass token layer", "s-7", () => {
+  const t = state.token, i = state.layer, sizes = steps.map(([row]) => sizeAt(row)), every = Math.ceil(L / 12);
+  fill("block-sum", ...vectors(
+    stream([code("x"), ` enters block ${i + 1}`], intoBlock(i)),
+    stream([code("attn"), " adds"], inBlock(i, ATTN), "+"),
+    stream([code("mlp"), " adds"], inBlock(i, MLP), "+"),
+    stream([code("x"), ` leaves block ${i + 1}`], inBlock(i, OUT), "=")));
+  columns("stream", "Length of the stream after each step", sizes, (j) => [`after ${steps[j][1]}: ${number(sizes[j])}`],
+    sizes.map((_, j) => j === 0 ? "in" : j % 2 && blockOf(j) % every === 0 ? String(blockOf(j) + 1) : ""),
+    sizes.map((_, j) => `${j && j % 2 === 0 ? "mlp" : ""} ${blockOf(j) === i ? "here" : ""}`));
+  fill("stream-text", "The vector of ", quoted(ids[t]), ` is ${number(sizes[0])} long when it enters the model and ${number(sizes.at(-1))} after the last block. `,
     `In block ${i + 1}, attention adds a vector of length ${number(sizeAt(inBlock(i, ATTN)))}, which makes it ${number(sizes[2 * i + 1])}; the MLP adds ${number(sizeAt(inBlock(i, MLP)))}, which makes it ${number(sizes[2 * i + 2])}. `,
-    "Faint columns are after attention, strong ones after the MLP.");
-  fill("stream-table", el("tr", {}, el("th", {}, "after"), el("th", {}, "length")),
-    ...sizes.map((size, j) => el("tr", {}, el("td", {}, steps[j][1]), el("td", {}, el("data", { value: size }, number(size))))));
+    "Lengths do not add up, as the vectors point in different directions.");
 });
-
-on("token layer", () => {
-  const t = state.token, top = a.lens.length / L / T;
-  fill("lens-where", "after ", quoted(ids[t]), t === T - 1 ? ", the last token" : "; the token that follows is ", ...(t === T - 1 ? [] : [quoted(ids[t + 1])]));
+on("pass token layer", "s-7", () => {
+  const t = state.token, next = t < T - 1 && quoted(ids[t + 1]);
+  fill("lens-where", "after ", quoted(ids[t]), ...(next ? ["; the token that came next is ", next, ", and it has a frame where it is among the five"] : [", the last token"]));
   fill("lens", ...Array.from({ length: L }, (_, i) => el("li", { class: i === state.layer ? "here" : "" },
     el("span", { class: "what" }, `block ${i + 1}`),
-    ...Array.from({ length: top }, (_, k) => {
-      const at = (i * T + t) * top + k, p = a.lens_p[at];
-      const cell = el("span", { class: "cell", "data-id": a.lens[at] }, quoted(a.lens[at]), percent(p));
-      shade(cell, p);
-      cell.classList.toggle("right", t < T - 1 && a.lens[at] === ids[t + 1]);
-      return cell;
+    ...lens(i, t).map(([id, p]) => {
+      const right = next && id === ids[t + 1];
+      return shade(el("span", { class: right ? "cell right" : "cell", "data-id": id, title: right ? "this came next" : null }, quoted(id), percent(p)), p);
     }))));
 });

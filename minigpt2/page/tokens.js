@@ -2,12 +2,12 @@
 "use strict";
 
 const special = (id) => data.special[id];
-const byteOf = new Map([...a.byte_ids].map((id, byte) => [id, byte]));
+const byteOf = new Map([...written.byte_ids].map((id, byte) => [id, byte]));
 const rankOf = new Map(), pairOf = new Map();  // of two ids; of what they make
-for (let rank = a.merged.length - 1; rank >= 0; rank--) {
-  const [left, right] = a.merges.subarray(2 * rank, 2 * rank + 2);
+for (let rank = written.merged.length - 1; rank >= 0; rank--) {
+  const [left, right] = written.merges.subarray(2 * rank, 2 * rank + 2);
   rankOf.set(left * V + right, rank);
-  pairOf.set(a.merged[rank], [left, right]);
+  pairOf.set(written.merged[rank], [left, right]);
 }
 
 function bytesOf(id) {
@@ -18,12 +18,12 @@ function bytesOf(id) {
 // The tokens after each merge of these bytes: the pair earliest in the list is merged, the
 // leftmost first, until no pair is in the list.
 function mergesOf(bytes) {
-  let now = bytes.map((byte) => a.byte_ids[byte]);
+  let now = bytes.map((byte) => written.byte_ids[byte]);
   for (const steps = [{ tokens: now, merged: -1 }]; ;) {
     const ranks = now.slice(1).map((right, i) => rankOf.get(now[i] * V + right) ?? Infinity);
     const rank = Math.min(...ranks), at = ranks.indexOf(rank);
     if (rank === Infinity) return steps;
-    now = [...now.slice(0, at), a.merged[rank], ...now.slice(at + 2)];
+    now = [...now.slice(0, at), written.merged[rank], ...now.slice(at + 2)];
     steps.push({ tokens: now, merged: at, merge: rank + 1 });
   }
 }
@@ -48,11 +48,11 @@ function characters(bytes) {
 
 // Spaces, line breaks, control characters and lone bytes are made visible.
 const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍" };
-function show(bytes) {
+function visible(bytes) {
   const nodes = [];
   for (const c of characters(bytes)) {
     if (typeof c === "number") {
-      nodes.push(el("span", { class: "byte" }, c.toString(16).padStart(2, "0")));
+      nodes.push(el("span", { class: "byte", title: "a byte that is no character by itself" }, c.toString(16).padStart(2, "0")));
     } else if (SIGNS[c]) {
       nodes.push(el("wbr"), el("span", { class: "sign" }, SIGNS[c]));
     } else if (/[\p{C}\p{Z}]/u.test(c)) {
@@ -63,6 +63,7 @@ function show(bytes) {
   }
   return nodes.length ? nodes : [el("span", { class: "sign" }, "unused")];
 }
-const showToken = (id) => special(id) ? [el("span", { class: "sign" }, special(id))] : show(bytesOf(id));
+const showToken = (id) => special(id) ? [el("span", { class: "sign" }, special(id))] : visible(bytesOf(id));
 const plain = (id) => el("i", {}, ...showToken(id)).textContent;
 const quoted = (id) => el("bdi", { class: "tok" }, ...showToken(id));
+const count = (n, what) => `${big(n)} ${what}${n === 1 ? "" : "s"}`;
