@@ -28,6 +28,7 @@ from ..tokenizer import PIECE, Tokenizer, whole_characters
 from .watch import Call, describe, watch
 
 MOST_WEIGHTS = 3_000_000  # of attention in one page, which then has about 10 MB
+MOST_NUMBERS = 1_000_000  # of an array that is kept whole, in float32
 NUMBERS = 32  # of each vector, the first ones, are drawn
 TOP = 5  # tokens of the logit lens
 SEED = 0  # of the random number that chooses the next token
@@ -86,6 +87,12 @@ def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, A
     vectors = np.stack([v for _, v, _ in layers])  # (L, 6, T, C)
     everywhere = np.concatenate([np.stack([*embedded, sum(embedded)]), *vectors])
     attention = np.stack([weights for weights, _, _ in layers])  # (L, H, T, T)
+    q, k, v, added = map(np.stack, zip(*by_head(everything, params), strict=True))
+    before = np.stack([sum(embedded), *vectors[:-1, -1]])  # what enters each block
+    one, zero = np.float32([1]), np.float32([0])
+    normal = model.layer_norm(
+        np.stack([before, vectors[:, 2]], 1), 1, 0
+    )  # (L, 2, T, C)
     lens, lens_p = logit_lens(params, vectors[:, -1])  # 2 × (L, T, TOP)
     rows, columns = np.tril_indices(T)  # what attention sees
     byte_ids = tokenizer.byte_ids
@@ -102,10 +109,16 @@ def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, A
         "size": np.linalg.norm(everywhere, axis=-1),
         "hidden": hidden[..., :NUMBERS].astype(np.float16),  # (L, 2, T, 32)
         "active": (hidden[:, 1] > 0).mean(-1, dtype=np.float32),  # (L, T)
+        "normal": normal[..., :NUMBERS].astype(np.float16),  # (L, 2, T, 32)
+        "q": short(q),  # (L, H, T, D)
+        "k": short(k),
+        "v": short(v),
+        "added": added,  # (L, H, T)
         "attention": quantized(attention[:, :, rows, columns]),
         "lens": lens.astype(small),
         "lens_p": lens_p,
         "logits": logits[-1],
+        "all_logits": logits if logits.size <= MOST_NUMBERS else logits[-1:],
         **surprise(logits, tokens),
     }
     pieces: list[int] = []
@@ -144,6 +157,16 @@ def by_layer(everything: Call) -> Iterator[tuple[Array, Array, Array]]:
         yield weights.result[0], vectors, np.concatenate([gelu.x, gelu.result])
 
 
+def by_head(everything: Call, params: model.Params) -> Iterator[tuple[Array, ...]]:
+    """For each block: q, k, v (H, T, D), and how long the vector is that each head adds to
+    the stream (H, T)."""
+    for block, weights in zip(everything.find("block"), params["h"], strict=True):
+        (split,), (A,) = map(block.find, ("split_heads", "attention_weights"))
+        q, k, v = np.split(split.result[0], 3)
+        w = weights["attn"]["c_proj"]["w"].reshape(len(v), v.shape[-1], -1)  # (H, D, C)
+        yield q, k, v, np.linalg.norm(A.result[0] @ v @ w, axis=-1)
+
+
 def logit_lens(params: model.Params, x: Array) -> tuple[Array, Array]:
     """What the model would say if it ended after a block (nostalgebraist 2020): its TOP
     likeliest tokens and their probabilities, for the streams (L, T, C) after each block."""
@@ -169,6 +192,11 @@ def surprise(logits: Array, tokens: Array) -> dict[str, Array]:
     bits = (np.log(total) - (chosen - highest)) / math.log(2)
     rank = 1 + (before > chosen[:, None]).sum(-1)
     return {"bits": bits.astype(np.float32), "rank": rank.astype(np.uint32)}
+
+
+def short(array: Array) -> Array:
+    """Float16, if there is too much of it."""
+    return array if array.size <= MOST_NUMBERS else array.astype(np.float16)
 
 
 def quantized(p: Array) -> Array:

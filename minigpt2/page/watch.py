@@ -76,9 +76,9 @@ def describe(value: Any) -> str:
     if isinstance(value, np.number | int | float | None):
         return str(value)
     if isinstance(value, str):
-        return f"{len(value)} characters"
+        return f"{len(value)} character{'s' * (len(value) != 1)}"
     if isinstance(value, bytes):
-        return f"{len(value)} bytes"
+        return f"{len(value)} byte{'s' * (len(value) != 1)}"
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value)} × {{{', '.join(value[0])}}}"
     if isinstance(value, list):
