@@ -1,5 +1,5 @@
-"""The two checkpoints that the tests read, OpenAI's format and the embedded model, and the
-option --slow."""
+"""The two checkpoints that the tests read, OpenAI's format and the embedded model; what
+servers and a browser need; and the option --slow."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from helpers import SMALL
 
 import minigpt2
 from minigpt2.files import locate, transfer
+from minigpt2.page import explain
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +100,46 @@ def installed(tmp_path_factory):
     package = Path(minigpt2.__file__).parent
     shutil.copytree(package, directory / "minigpt2", ignore=ignore)
     return directory
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Chromium as the system has it, without a network."""
+    reason = "playwright is not installed"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    names = "chromium", "chromium-browser", "google-chrome"
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("there is no Chromium on the path")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(chromium, tmp_path):
+    """Open a page of a prompt from the disk; at the end, nothing may have gone wrong."""
+    problems, requests, contexts = [], [], []
+
+    def opened(gpt2, prompt, view="", **settings):
+        path = tmp_path / "page.html"
+        written = explain.page(explain.explain(gpt2, prompt) | {"model": prompt})
+        path.write_text(written, encoding="utf-8")
+        contexts.append(chromium.new_context(offline=True, **settings))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
+        page.on("requestfailed", lambda request: problems.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri() + view)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert problems == []
+    asked = [url.partition("#")[0] for url in requests]
+    assert asked == [(tmp_path / "page.html").as_uri()] * len(contexts)

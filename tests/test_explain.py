@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ import minigpt2
 from minigpt2 import model
 from minigpt2.page import explain
 from minigpt2.page.watch import watch
-from minigpt2.sampling import Sampling
 
 TEXT = "Once upon a time there was an “unbelievable” wolf 🐺.\nThe king said"
 HOSTILE = (
@@ -116,6 +114,35 @@ def test_attention_and_vectors_of_any_length(tiny, length):
         stream = out
     last = model.layer_norm(stream, **tiny.params["ln_f"])
     assert np.abs(last - x[0]).max() < 1e-4
+
+
+def test_what_heads_do_adds_up_to_attention(tiny, arrays):
+    """q, k and v give the weights, and all heads with c_proj's b what attention adds;
+    LayerNorm's vectors, times g plus b, are those that enter attention and the MLP."""
+    T = len(arrays["tokens"])
+    with watch(*explain.FUNCTIONS) as seen:
+        model.forward(tiny.params, arrays["tokens"][None], model.Cache(tiny.config))
+    for i, (layer, block) in enumerate(zip(explain.by_layer(seen), tiny.params["h"])):
+        q, k, v = (arrays[name][i] for name in "qkv")  # (H, T, D)
+        A = np.stack([textbook.attention_weights(*head) for head in zip(q, k)])
+        assert np.abs(A - layer[0]).max() < 1e-5
+        w, b = (block["attn"]["c_proj"][name] for name in "wb")
+        parts = A @ v @ w.reshape(6, 32, 192)  # (H, T, C)
+        assert np.abs(parts.sum(0) + b - layer[1][1]).max() < 1e-4
+        assert np.abs(np.linalg.norm(parts, axis=-1) - arrays["added"][i]).max() < 1e-3
+        for name, normal, result in zip(
+            ("ln_1", "ln_2"), arrays["normal"][i], layer[1][[0, 3]], strict=True
+        ):
+            g, b = (block[name][letter][:32] for letter in "gb")
+            assert np.abs(normal * g + b - result[:, :32]).max() < 1e-2
+    assert (arrays["all_logits"] == tiny.logits(arrays["tokens"])).all()
+    assert arrays["all_logits"].shape == (T, 4096)
+
+
+def test_of_a_long_prompt_only_the_last_logits_are_kept(tiny):
+    arrays = unpack(explain.explain(tiny, "and" + " and" * 249))
+    assert arrays["all_logits"].shape == (1, 4096)
+    assert (arrays["all_logits"][0] == arrays["logits"]).all()
 
 
 def test_packed_attention_has_rows_that_sum_to_one(arrays):
@@ -292,248 +319,3 @@ def test_a_built_package_has_all_files(tmp_path):
         ):  # the README's picture
             built = tmp_path / "build" / "lib" / path.relative_to(ROOT)
             assert built.read_bytes() == path.read_bytes()
-
-
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Chromium as the system has it, without a network."""
-    reason = "playwright is not installed"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    names = "chromium", "chromium-browser", "google-chrome"
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("there is no Chromium on the path")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def show(chromium, tmp_path):
-    """Open a page of a prompt from the disk; at the end, nothing may have gone wrong."""
-    problems, requests, contexts = [], [], []
-
-    def opened(gpt2, prompt, **settings):
-        path = tmp_path / "page.html"
-        written = explain.page(explain.explain(gpt2, prompt) | {"model": prompt})
-        path.write_text(written, encoding="utf-8")
-        contexts.append(chromium.new_context(offline=True, **settings))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(dialog.message))
-        page.on("requestfailed", lambda request: problems.append(request.url))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]", state="attached")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert problems == []
-    assert requests == [(tmp_path / "page.html").as_uri()] * len(contexts)
-
-
-def values(page, selector):
-    """The whole numbers behind those that are shown."""
-    return page.eval_on_selector_all(selector, "all => all.map(d => Number(d.value))")
-
-
-def numbers(page, selector, name):
-    get = f"all => all.map(node => Number(node.dataset.{name}))"
-    return page.eval_on_selector_all(selector, get)
-
-
-SIXTY = " ".join(["The king said to the little girl that she was"] * 6)
-
-
-@pytest.mark.browser
-def test_browser_attention_and_lens(tiny, show):
-    page = show(tiny, SIXTY)
-    ids = tiny.tokenizer.encode(SIXTY)
-    assert len(ids) >= 60
-    with watch(*explain.FUNCTIONS) as seen:
-        model.forward(tiny.params, np.array([ids]), model.Cache(tiny.config))
-    layers = list(explain.by_layer(seen))
-    for layer, head, token in (0, 0, 59), (4, 2, 30), (5, 5, 1):
-        page.select_option("#layer", str(layer))
-        page.select_option("#head", str(head))
-        page.select_option("#token", str(token))
-        weights = layers[layer][0][head, token, : token + 1]
-        assert values(page, "#attention-sum data") == pytest.approx([1], abs=1e-3)
-        shown = values(page, "#attention-top data")
-        assert shown == pytest.approx(np.sort(weights)[::-1][:8].tolist(), abs=2e-5)
-        length = np.linalg.norm(layers[layer][1][5, token])
-        assert values(page, "#stream-table data")[2 * layer + 2] == pytest.approx(
-            length
-        )
-        active = (layers[layer][2][1, token] > 0).mean()
-        assert values(page, "#active data") == pytest.approx([active])
-        logits = tiny.logits(ids)[token]
-        cells = numbers(page, "#lens li:last-child .cell", "id")
-        assert cells == np.argsort(-logits, kind="stable")[:5].tolist()
-        p = textbook.softmax(logits.astype(np.float64))[cells]
-        last = values(page, "#lens li:last-child data")
-        assert last == pytest.approx(p.tolist(), abs=1e-6)
-    page.select_option("#layer", "0")
-    page.click("#heads [role=option] >> nth=3")
-    assert page.input_value("#head") == "3"
-    page.hover("#attention [role=option] >> nth=20")  # a look at another token
-    weights = layers[0][0][3, 20, :21]
-    shown = values(page, "#attention-top data")
-    assert shown == pytest.approx(np.sort(weights)[::-1][:8].tolist(), abs=2e-5)
-    page.hover("h1")
-    page.focus("#attention [aria-selected=true]")
-    page.keyboard.press("ArrowRight")  # and by keyboard
-    assert page.input_value("#token") == "2"
-    weights = layers[0][0][3, 2, :3]
-    shown = values(page, "#attention-top data")
-    assert shown == pytest.approx(np.sort(weights)[::-1].tolist(), abs=2e-5)
-
-
-def assert_sampled_as(page, logits, sampling):
-    tokens, p = sampling.probabilities(logits)
-    dense = np.zeros(len(logits))
-    dense[tokens] = p
-    ids = numbers(page, "#next li", "id")
-    assert ids == np.argsort(-logits, kind="stable")[:20].tolist()
-    assert np.abs(values(page, "#next data") - dense[ids]).max() < 1e-6
-    assert values(page, "#kept data")[0] == len(tokens)
-    kept = np.zeros(len(logits))  # of which the page shows the likeliest
-    kept[page.evaluate("kept.tokens")] = page.evaluate("[...kept.p]")
-    assert np.abs(kept - dense).max() < 1e-6
-
-
-@pytest.mark.browser
-def test_browser_sliders_sample_as_sampling_does(tiny, show):
-    page = show(tiny, SIXTY)
-    logits = tiny.logits(tiny.tokenizer.encode(SIXTY))[-1]
-
-    def press(slider, *keys):
-        page.focus(slider)
-        for key in keys:
-            page.keyboard.press(key)
-
-    assert_sampled_as(page, logits, Sampling(1, 40, 1))
-    chosen = Sampling(1, 40).choose(logits, np.random.default_rng(explain.SEED))
-    assert numbers(page, "#chosen", "id") == [chosen]
-    press("#temperature", *["ArrowLeft"] * 6)
-    assert page.inner_text("#temperature-out") == "0.70"
-    assert_sampled_as(page, logits, Sampling(0.7, 40, 1))
-    press("#topp", *["ArrowLeft"] * 15)
-    assert page.inner_text("#topp-out") == "0.85"
-    assert_sampled_as(page, logits, Sampling(0.7, 40, 0.85))
-    press("#topk", "End")
-    assert page.inner_text("#topk-out") == "4,096: all"
-    assert_sampled_as(page, logits, Sampling(0.7, None, 0.85))
-    press("#topk", "Home", "ArrowRight", "ArrowRight")
-    assert page.inner_text("#topk-out") == "3"
-    assert_sampled_as(page, logits, Sampling(0.7, 3, 0.85))
-    press("#topp", "Home")
-    assert_sampled_as(page, logits, Sampling(0.7, 3, 0.01))
-    press("#temperature", "End")
-    press("#topp", "End")
-    press("#topk", "End")
-    assert_sampled_as(page, logits, Sampling(2))
-    press("#temperature", "Home")
-    assert_sampled_as(page, logits, Sampling(0))
-    assert numbers(page, "#chosen", "id") == [int(logits.argmax())]
-    page.click("#draw")
-
-
-@pytest.mark.browser
-def test_browser_ties_are_kept(tiny, show):
-    page = show(tiny, "The king")
-    logits = np.array([1, 3, 2, 2, 0, 2], np.float32)
-    page.evaluate("z => { logits.fill(-100).set(z); ranked.sort((i, j) => logits[j] - logits[i] || i - j); drawNext(); }", logits.tolist())  # fmt: skip
-    full = np.full(4096, -100, np.float32)
-    full[:6] = logits
-    for k, p in (2, 1), (40, 0.6), (6, 0.5), (3, 0.95):
-        found = page.evaluate("([k, p]) => probabilities(1, k, p).tokens", [k, p])
-        assert found == Sampling(1, k, p).probabilities(full)[0].tolist()
-
-
-def merged_naively(tokenizer, piece):
-    """Every state of byte-pair encoding: the earliest pair of the list, the leftmost."""
-    ids = [tokenizer.vocab.index(bytes([byte])) for byte in piece.encode()]
-    states = [ids]
-    while True:
-        pairs = [
-            (tokenizer.merges[pair], i)
-            for i, pair in enumerate(pairwise(ids))
-            if pair in tokenizer.merges
-        ]
-        if not pairs:
-            return states
-        merged, i = min(pairs)
-        ids = [*ids[:i], merged, *ids[i + 2 :]]
-        states.append(ids)
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("piece", [" unbelievable", " banana", " “", "aaaaaaaa", "a"])
-def test_browser_merges_are_those_of_the_tokenizer(tiny, show, piece):
-    page = show(tiny, piece)
-    get = "all => all.map(li => li.dataset.ids.split(' ').map(Number))"
-    states = merged_naively(tiny.tokenizer, piece)
-    pieces = page.evaluate("data.pieces")
-    if len(pieces) == 1:
-        assert page.eval_on_selector_all("#merges li", get) == states
-    assert states[-1] == tiny.tokenizer.encode(piece)
-
-
-@pytest.mark.browser
-def test_browser_surprise(tiny, show):
-    page = show(tiny, TEXT)
-    page.click("text=How surprising was the prompt?")
-    bits = -tiny.score(TEXT) / np.log(2)
-    rows = values(page, "#bits-table data")
-    assert rows[0::2] == pytest.approx((2**-bits).tolist(), abs=1e-6)
-    assert rows[1::2] == pytest.approx(bits.tolist(), abs=1e-4)
-    page.click("#bits [role=option] >> nth=3")
-    assert values(page, "#bits-detail h3 data") == pytest.approx(
-        [2 ** -bits[2]], abs=1e-6
-    )
-
-
-@pytest.mark.browser
-def test_browser_text_of_a_prompt_is_text(tiny, show):
-    page = show(tiny, HOSTILE)
-    page.wait_for_timeout(200)
-    assert page.title() == "Inside GPT-2"
-    assert page.text_content("#prompt") == HOSTILE
-    assert page.locator("img").count() == 0
-    assert page.locator("script").count() == explain.beside("page.html").count(
-        "<script"
-    )
-    marks = page.evaluate("show([0xe2, 0x80, 0xae])[0].textContent")  # right to left
-    assert marks == "U+202E"
-
-
-SPILLS = """[...document.querySelectorAll('body *')].filter(e => e.clientWidth
-    && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX == 'visible'
-    ).map(e => e.outerHTML.slice(0, 80))"""  # elements narrower than what they hold
-BROKEN_LABELS = """[...document.querySelectorAll('label')].filter(label => {
-    const range = document.createRange();
-    range.selectNodeContents(label.firstChild);
-    return range.getClientRects().length > 1;
-    }).map(label => label.textContent.slice(0, 20))"""  # in several lines
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("prompt", ["", SIXTY, SIXTY * 3, "x" * 120], ids=len)
-def test_browser_nothing_is_cut_off(tiny, show, width, prompt):
-    screen = {"viewport": {"width": width, "height": 800}, "color_scheme": "dark"}
-    page = show(tiny, prompt, **screen)
-    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    for tab in "#tab-pass", "#tab-surprise":
-        page.click(tab)
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.evaluate(SPILLS) == []
-    assert page.evaluate(BROKEN_LABELS) == []

@@ -88,11 +88,9 @@ def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, A
     everywhere = np.concatenate([np.stack([*embedded, sum(embedded)]), *vectors])
     attention = np.stack([weights for weights, _, _ in layers])  # (L, H, T, T)
     q, k, v, added = map(np.stack, zip(*by_head(everything, params), strict=True))
-    before = np.stack([sum(embedded), *vectors[:-1, -1]])  # what enters each block
-    one, zero = np.float32([1]), np.float32([0])
-    normal = model.layer_norm(
-        np.stack([before, vectors[:, 2]], 1), 1, 0
-    )  # (L, 2, T, C)
+    x = np.stack([everywhere[2], *vectors[:-1, -1]])  # what enters each block
+    x = np.stack([x, vectors[:, 2]], 1)  # and its second half (L, 2, T, C)
+    normal = model.layer_norm(x, np.array(1), np.array(0))
     lens, lens_p = logit_lens(params, vectors[:, -1])  # 2 × (L, T, TOP)
     rows, columns = np.tril_indices(T)  # what attention sees
     byte_ids = tokenizer.byte_ids
