@@ -1,6 +1,7 @@
 """The page in a browser: what it shows is the model's, and all can see and reach it."""
 
 import re
+import zlib
 from itertools import pairwise
 
 import numpy as np
@@ -296,9 +297,9 @@ def test_text_of_a_prompt_is_text(tiny, show):
 
 
 SPILLS = """[...document.querySelectorAll('body *')].filter(e => e.clientWidth
-    && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX == 'visible'
-    ).map(e => e.outerHTML.slice(0, 80))"""  # elements narrower than what they hold
-BROKEN_LABELS = """[...document.querySelectorAll('label')].filter(label => {
+    && e.scrollWidth > e.clientWidth + 1 && !/^(step|label)/.test(e.className) && getComputedStyle(e).overflowX == 'visible'
+    ).map(e => e.outerHTML.slice(0, 80))"""  # elements narrower than what they hold; columns have labels under the next
+BROKEN_LABELS = """[...document.querySelectorAll('.chooser label')].filter(label => {
     const range = document.createRange();
     range.selectNodeContents(label.firstChild);
     return range.getClientRects().length > 1;
@@ -314,3 +315,314 @@ def test_nothing_is_cut_off(tiny, show, width, prompt):
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(SPILLS) == []
     assert page.evaluate(BROKEN_LABELS) == []
+
+
+# Everybody can see and reach it
+
+
+def test_the_address_is_the_view_and_back_works(tiny, show):
+    page = show(tiny, SIXTY, "#token=31&block=5&head=3&station=6")
+
+    def view():
+        chosen = [page.input_value(f"#{name}") for name in ("token", "layer", "head")]
+        return [int(n) for n in chosen], page.evaluate("state.station")
+
+    def at(station):
+        return page.evaluate(
+            f"Math.abs(sections[{station}].getBoundingClientRect().top) < 100"
+        )
+
+    assert view() == ([30, 4, 2], 6)
+    page.wait_for_function("Math.abs(sections[6].getBoundingClientRect().top) < 100")
+    page.click("#contents a >> nth=3")
+    page.wait_for_function("location.hash.endsWith('head=3&station=4')")
+    page.wait_for_function("Math.abs(sections[4].getBoundingClientRect().top) < 100")
+    page.select_option("#head", "0")
+    page.wait_for_function("location.hash.includes('head=1&')")
+    page.go_back()
+    page.wait_for_function("state.head === 2")
+    page.go_back()
+    page.wait_for_function("state.station === 6")
+    assert view() == ([30, 4, 2], 6)
+    for wrong in "#token=99999&block=x&station=77", "#nonsense", "#token=-1&head=1.5":
+        page.evaluate("hash => { location.hash = hash }", wrong)
+        page.wait_for_timeout(50)
+        assert view()[0] == [30, 4, 2]
+    assert not at(1)
+
+
+def test_every_link_leads_somewhere(tiny, show):
+    page = show(tiny, TEXT)
+    links = page.eval_on_selector_all(
+        "a", "all => all.map(a => a.getAttribute('href'))"
+    )
+    assert len(links) > 100  # the machine's parts, the findings, the contents
+    for link in set(links):
+        given = dict(re.findall(r"(\w+)=(\d+)", link))
+        assert given
+        assert int(given.get("station", 1)) in range(10)
+        assert int(given.get("block", 1)) in range(1, 7)
+        assert int(given.get("head", 1)) in range(1, 7)
+    page.focus("#machine a[tabindex='0']")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")  # the last part is a next token
+    assert page.evaluate("state.station") == 8
+
+
+def test_it_opens_on_the_head_that_stands_out(tiny, show, sixty):
+    """The findings are what NumPy finds in the same attention weights."""
+    page = show(tiny, SIXTY)
+    ids, seen = sixty
+    A = np.stack([weights for weights, _, _ in explain.by_layer(seen)])  # (L, H, T, T)
+    T = len(ids)
+    copied = {t: [s for s in range(1, t) if ids[s - 1] == ids[t]] for t in range(T)}
+    copying = np.mean([A[..., t, s].sum(-1) for t, s in copied.items() if s], axis=0)
+    previous = A[..., range(2, T), range(1, T - 1)].mean(-1)
+    found = page.evaluate("findings().map(([view, title]) => [title, view.block - 1, view.head - 1, view.token - 1])")  # fmt: skip
+    found = {title: rest for title, *rest in found}
+    scores = {
+        "The head that copies": (copying, 0.2),
+        "The token before": (previous, 0.3),
+    }
+    for title, (score, least) in scores.items():
+        assert (title in found) == (score.max() > least)
+        if title in found:
+            assert tuple(found[title][:2]) == np.unravel_index(score.argmax(), (6, 6))
+    bits = -tiny.score(SIXTY)
+    assert found["The greatest surprise"][2] == 1 + bits.argmax()
+    first = page.evaluate("findings()[0][0]")
+    assert page.input_value("#layer") == str(first["block"] - 1)
+    assert page.input_value("#head") == str(first["head"] - 1)
+
+
+def test_keys_lead_through_the_stations(tiny, show):
+    page = show(tiny, TEXT, viewport={"width": 1920, "height": 1080})
+    for key, station in ("n", 1), ("n", 2), ("n", 3), ("p", 2):
+        page.keyboard.press(key)
+        assert page.evaluate("state.station") == station
+        assert page.evaluate("document.activeElement.textContent").startswith(
+            str(station)
+        )
+    page.focus("#token")  # a letter chooses an option there
+    page.keyboard.press("n")
+    assert page.evaluate("state.station") == 2
+    page.focus("h1")
+    page.keyboard.press("l")
+    page.keyboard.press("PageDown")  # a clicker's key
+    assert page.evaluate("state.station") == 3
+
+
+SMALL = """[...document.querySelectorAll('body *')].filter(e => e.getClientRects().length
+    && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
+        const svg = e.ownerSVGElement;
+        const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
+        return [parseFloat(getComputedStyle(e).fontSize) * scale, e.outerHTML.slice(0, 80)];
+    }).filter(([size]) => size < 20)"""
+
+
+def test_on_a_projector_all_type_is_large_and_the_width_is_used(tiny, show):
+    page = show(tiny, "There was once a king", viewport={"width": 1920, "height": 1080})
+    page.click("#large")
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.wait_for_timeout(400)
+    page.evaluate("redraw()")
+    assert page.evaluate(SMALL) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 1920
+    width = "$({!r}).getBoundingClientRect().width"
+    assert page.evaluate(width.format("machine")) > 1700
+    assert page.evaluate(width.format("s-4")) > 1300
+
+
+def test_bars_and_maps_are_read_by_touch_and_by_keyboard(tiny, show):
+    page = show(tiny, SIXTY, has_touch=True, viewport={"width": 390, "height": 844})
+    choose(page, 4, 2, 30)
+    bars = "#embedding .vector:first-child"
+    page.locator(f"{bars} .plot").scroll_into_view_if_needed()
+    facts = page.inner_text(f"{bars} output")
+    page.tap(f"{bars} .plot", position={"x": 5, "y": 20})
+    first = page.inner_text(f"{bars} output")
+    assert re.fullmatch(r"number 1: −?\d\.\d{4}", first)
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text(f"{bars} output").startswith("number 2: ")
+    page.focus("#map .plot")
+    assert page.inner_text(f"{bars} output") == facts
+    box = page.locator("#map .plot").bounding_box()
+    cell = box["width"] / len(tiny.tokenizer.encode(SIXTY))
+    place = {"x": 10.5 * cell, "y": 20.5 * cell}
+    page.tap("#map .plot", position=place)  # reads
+    weight = page.evaluate("weight(4, 2, 20, 10)")
+    assert values(page, "#map-read data") == [weight]
+    assert page.input_value("#token") == "30"
+    page.tap("#map .plot", position=place)  # chooses
+    assert page.input_value("#token") == "20"
+    assert page.evaluate("[state.key, looked(20)]") == [10, 10]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert values(page, "#map-read data") == [page.evaluate("weight(4, 2, 21, 9)")]
+    page.keyboard.press("Enter")
+    assert page.evaluate("[state.token, state.key]") == [21, 9]
+    page.keyboard.press("Home")
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    assert "comes later" in page.inner_text("#map-read")
+
+
+def inked(page, selector, strip=None):
+    """What share of a part of the page, as it is painted, is far from Canvas, the colour of
+    the ground; of its whole, or of a strip that many pixels high at the bottom."""
+    part = page.locator(selector).first
+    part.scroll_into_view_if_needed()
+    canvas = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    blank = page.context.browser.new_page()
+    share = blank.evaluate(
+        """async ([bytes, canvas, strip]) => {
+            const image = await createImageBitmap(new Blob([Uint8Array.from(bytes)]));
+            const { width, height } = image, [r, g, b] = canvas.match(/\\d+/g).map(Number);
+            const context = new OffscreenCanvas(width, height).getContext("2d");
+            context.drawImage(image, 0, 0);
+            const top = strip ? height - strip - 3 : 0;
+            const { data } = context.getImageData(3, top, width - 6, strip ?? height);
+            let far = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                const [x, y, z] = data.subarray(i, i + 3);
+                far += Math.abs(x - r) + Math.abs(y - g) + Math.abs(z - b) > 150;
+            }
+            return far / data.length * 4;
+        }""",
+        [list(part.screenshot()), canvas, strip],
+    )
+    blank.close()
+    return share
+
+
+PAINTED = (
+    "#machine",
+    "#embedding .plot",
+    "#softmax .bar >> nth=1",
+    "#map .plot",
+    "#atlas .plot",
+    "#added .columns",
+    "#stream .columns",
+    "#histogram .columns",
+    "#line .line",
+)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_forced_colours_all_is_seen(tiny, show, scheme):
+    page = show(tiny, SIXTY, forced_colors="active", color_scheme=scheme)
+    choose(page, 4, 2, 30)
+    for selector in PAINTED:
+        assert inked(page, selector) > 0.01, selector
+    for chosen, other in (
+        ("#pieces [aria-selected=true]", "#pieces [role=option] >> nth=3"),
+        ("#attention .asked", "#attention [role=option] >> nth=3"),
+        ("#lens .here", "#lens li >> nth=0"),
+    ):
+        how = "n => { const s = getComputedStyle(n); return s.outlineStyle + s.borderLeft; }"
+        looks = [page.locator(one).first.evaluate(how) for one in (chosen, other)]
+        assert looks[0] != looks[1]
+    # The shade of a weight is the length of a bar.
+    weights = page.evaluate("weightsOf(30)")
+    chips = [f"#attention .chip >> nth={t}" for t in np.argsort(weights)[[-1, 0]]]
+    strongest, weakest = (inked(page, chip, strip=4) for chip in chips)
+    assert strongest > weakest + 0.1
+
+
+def test_it_prints_as_a_handout(tiny, show):
+    """A few pages, with all marks though backgrounds are off, and no controls."""
+    page = show(
+        tiny, "There was once a king who had three daughters", color_scheme="dark"
+    )
+
+    def operators(**settings):
+        pdf = page.pdf(format="A4", **settings)
+        streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
+        text = b""
+        for stream in streams:
+            try:
+                text += zlib.decompress(stream)
+            except zlib.error:  # a font's
+                continue
+        return len(re.findall(rb"/Type\s*/Page\b", pdf)), text
+
+    pages, text = operators()
+    assert 3 <= pages <= 7
+    accent = rb"\.078\d* \.329\d* \.611\d* rg"  # of the light page
+    assert len(re.findall(accent, text)) > 100
+    assert re.findall(
+        rb"\nf\*?\n", operators(print_background=True)[1]
+    ).__len__() == len(re.findall(rb"\nf\*?\n", text))
+    page.emulate_media(media="print")
+    for hidden in ".chooser", "nav", ".sliders", ".code", "#draw":
+        assert not page.locator(hidden).first.is_visible()
+    for shown in "#machine", "#softmax", "#map", "#lens", "#next", "#bits":
+        assert page.locator(shown).is_visible()
+
+
+def test_with_250_tokens_a_key_draws_only_what_is_near(tiny, show):
+    ids = np.random.default_rng(0).integers(256, 4095, 400)
+    prompt = tiny.tokenizer.decode(ids)
+    while len(tiny.tokenizer.encode(prompt)) > 250:
+        prompt = prompt[:-1]
+    page = show(tiny, prompt)
+    page.focus("#pieces [aria-selected=true]")
+    page.evaluate("scrollTo({ top: $('s-1').offsetTop, behavior: 'instant' })")
+    page.wait_for_timeout(500)
+    added = page.evaluate("""() => {
+        const all = [], watching = new MutationObserver((changes) => {
+            for (const { target, addedNodes } of changes) {
+                const place = target.closest("section, #machine")?.id;
+                for (const node of addedNodes) {
+                    all.push([place, 1 + (node.querySelectorAll?.("*").length ?? 0)]);
+                }
+            }
+        });
+        watching.observe(document.body, { subtree: true, childList: true });
+        $("pieces").querySelector("[aria-selected=true]").dispatchEvent(
+            new KeyboardEvent("keydown", { key: state.token ? "ArrowLeft" : "ArrowRight", bubbles: true }));
+        return new Promise((done) => setTimeout(() => done(all)));
+    }""")
+    drawn = {place for place, _ in added}
+    assert "s-1" in drawn
+    assert not drawn & {f"s-{n}" for n in range(4, 10)}
+    assert sum(n for _, n in added) < 900
+    before = page.text_content("#attention-title")
+    page.wait_for_function(  # and the rest a moment later
+        "before => document.querySelector('#attention-title').textContent !== before",
+        arg=before,
+    ) if not drawn & {"s-4"} else None
+
+
+@pytest.mark.parametrize("prompt", ["", "k"])
+def test_one_token(tiny, show, prompt):
+    page = show(tiny, prompt)
+    page.evaluate("redraw()")
+    assert values(page, "#softmax data") == [1, 1]
+    assert not page.locator("#map").is_visible()
+    text = page.inner_text("main") + page.inner_text("#model")
+    many = r"\b1 (tokens|characters|bytes|numbers|heads|blocks|merges|later tokens)\b"
+    assert not re.search(many, text)
+    assert "1 token" in text
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_emoji_and_chinese(tiny, show, width):
+    prompt = "The king 👑🐺 said “你好，世界” and 王様は狼を見た. e\u0301 👩‍👩‍👧"
+    page = show(tiny, prompt, viewport={"width": width, "height": 800})
+    page.evaluate("redraw()")
+    assert page.text_content("#prompt") == prompt
+    ids = tiny.tokenizer.encode(prompt)
+    below = page.eval_on_selector_all(
+        "#pieces .below", "all => all.map(n => n.textContent)"
+    )
+    assert below == [str(i) for i in ids]
+    marks = page.eval_on_selector_all(
+        "#pieces .byte", "all => all.map(n => n.textContent)"
+    )
+    assert len(marks) > 20
+    assert all(re.fullmatch(r"[0-9a-f]{2}|U\+[0-9A-F]{4,}", mark) for mark in marks)
+    for token in 5, len(ids) - 1:
+        choose(page, 5, 3, token)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(SPILLS) == []

@@ -143,7 +143,8 @@ for (const place of new Set(drawers.map(({ place }) => place))) if (place) visib
 show({ ...written, pieces: data.pieces });
 const opening = findings()[0]?.[0] ?? {};
 go(`#${new URLSearchParams({ ...opening, station: 0 })}`);
-if (location.hash) reach(go(location.hash));
+const first = location.hash && go(location.hash);
 redraw();
+if (first) reach(first);
 write();
 document.documentElement.dataset.ready = "true";
