@@ -16,8 +16,8 @@ chooser("head", "head", (i) => `${i + 1} of ${H}`)(H);
 on("pass", null, () => tokens(T));
 on("pass token layer head", null, () => {
   for (const id of ["token", "layer", "head"]) $(id).value = state[id];
-  document.querySelectorAll(".at-block").forEach((node) => node.replaceChildren(`in block ${state.layer + 1} of ${L}`));
 });
+on("pass layer", null, () => document.querySelectorAll(".at-block").forEach((node) => node.replaceChildren(`in block ${state.layer + 1} of ${L}`)));
 on("pass", null, () => {
   const bytes = Array.from(ids).flatMap((id) => special(id) ? [] : bytesOf(id));
   fill("model", `One forward pass of ${data.model}: ${count(L, "block")} of ${count(H, "head")}, vectors of ${count(C, "number")}, ${count(V, "token")} in the vocabulary. The prompt has ${count(T, "token")}:`);
@@ -82,6 +82,7 @@ const step = (by) => { const station = clamp(state.station + by, sections.length
 function large() {
   const on = document.documentElement.toggleAttribute("data-large");
   $("large").setAttribute("aria-pressed", on);
+  reach(state.station);
 }
 $("before").addEventListener("click", () => step(-1));
 $("after").addEventListener("click", () => step(1));
