@@ -10,20 +10,22 @@ from playwright.sync_api import sync_playwright
 import minigpt2
 from minigpt2.page import explain
 
-TEXT = """Once upon a time there was a king who had three daughters, and the youngest of \
-them was so beautiful that the sun itself wondered. The king said to"""
-TOKEN, BLOCK, HEAD = 39, 4, 1  # counted from 0: ` said`, which looks at `king`
+TEXT = """There was once a king who had three daughters, and the king said to his three \
+daughters"""
 
 page = explain.page(explain.explain(minigpt2.load("tiny"), TEXT) | {"model": "tiny"})
 with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
     path = Path(directory) / "page.html"
     path.write_text(page, encoding="utf-8")
     browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-    view = browser.new_page(viewport={"width": 1280, "height": 1010})
+    screen = {"width": 1280, "height": 900}
+    view = browser.new_page(viewport=screen, device_scale_factor=1.5)
     view.goto(path.as_uri())
-    for name, value in ("token", TOKEN), ("layer", BLOCK), ("head", HEAD):
-        view.select_option(f"#{name}", str(value))
-    top = view.locator("#s-attention").bounding_box()["y"] - 30
-    view.evaluate(f"scrollTo({{top: {top}, behavior: 'instant'}})")
+    view.wait_for_selector("html[data-ready]", state="attached")
     view.wait_for_timeout(500)
-    view.screenshot(path=Path(explain.__file__).with_name("page.png"))
+    bottom = view.locator("#machine").bounding_box()
+    height = bottom["y"] + bottom["height"] + 4
+    view.screenshot(
+        path=Path(explain.__file__).with_name("page.png"),
+        clip={"x": 0, "y": 0, "width": 1280, "height": height},
+    )
