@@ -172,15 +172,13 @@ def test_another_pass_can_be_shown(tiny, show):
     arrays = {k: v for k, v in other["arrays"].items() if k not in vocabulary}
     page.evaluate(
         "([arrays, pieces]) => show({ ...Object.fromEntries(Object.entries(arrays)"
-        ".map(([k, v]) => [k, unpack(v)])), pieces }, { layer: 4, head: 2 })",
+        ".map(([k, v]) => [k, unpack(v)])), pieces })",
         [arrays, other["pieces"]],
     )
     page.evaluate("redraw()")
-    whole = "document.body.innerText.replace(/ in this run.*/g, '')"
-    shown = page.evaluate(whole)
     last = len(tiny.tokenizer.encode(TEXT))
-    assert f"The prompt has {last} tokens" in shown
-    again = show(tiny, TEXT, f"#token={last}&block=5&head=3&station=0")
+    assert f"The prompt has {last} tokens" in page.inner_text("#model")
+    again = show(tiny, TEXT, page.evaluate("address()"))
     again.evaluate("redraw()")
     kept = "[...document.querySelectorAll('main .plot, main data, main .chip')].map(n => n.textContent)"  # fmt: skip
     assert page.evaluate(kept) == again.evaluate(kept)

@@ -10,11 +10,8 @@ const dot = (x, y) => x.reduce((sum, xi, i) => sum + xi * y[i], 0);
 
 // ---------- 4: who looks at whom ----------
 
-let shades, selectAsked;
-on("pass", "s-4", () => {
-  shades = Array.from(ids, (_, t) => chip(t));
-  selectAsked = listbox($("attention"), "Tokens of the prompt, shaded by attention", shades, choose);
-});
+let shades;
+tokenList("attention", "s-4", "Tokens of the prompt, shaded by attention", () => shades = Array.from(ids, (_, t) => chip(t)));
 $("attention").addEventListener("pointerover", (event) => {
   const t = shades.indexOf(event.target.closest(".chip"));
   if (event.pointerType === "mouse" && t >= 0) set({ pointed: t });
@@ -26,7 +23,6 @@ function shade(node, w) {
   node.classList.toggle("strong", w > turn);
   return node;
 }
-on("pass token", "s-4", () => selectAsked(state.token));
 on("pass token layer head pointed key", "s-4", () => {
   const t = asked(), s = looked(t), weights = weightsOf(t), q = ofHead(a.q, t);
   fill("attention-title", `Block ${state.layer + 1}, head ${state.head + 1}: whom does `, quoted(ids[t]), ` (token ${t + 1}) attend to?`);
@@ -41,11 +37,10 @@ on("pass token layer head pointed key", "s-4", () => {
   const shown = strongest(weights, 8), others = t + 1 - shown.length;
   if (!shown.includes(s)) shown[shown.length - 1] = s;
   fill("softmax", ...table(["looks at", "q · k", "/ √D", "exp(… − max)", "", "weight"], [
-    ...shown.map((i) => el("tr", { class: i === s ? "here" : "" }, ...[
-      link({ token: t + 1, key: i + 1 }, quoted(ids[i]), el("small", {}, ` ${i + 1}`)), number(scores[i] * Math.sqrt(D)), number(scores[i]),
-      number(Math.exp(scores[i] - highest), 4), bar(weights[i] / weights[shown[0]]), percent(weights[i])].map((cell) => el("td", {}, cell)))),
-    ...(others ? [[`${big(others)} more`, "", "", "", "", percentText(Math.max(0, sum - shown.reduce((x, i) => x + weights[i], 0)))]] : []),
-    ...(t < T - 1 ? [[`${count(T - 1 - t, "later token")}`, "", "−∞", "0", "", "0 %"]] : []),
+    ...shown.map((i) => row({ class: i === s ? "here" : "" }, link({ token: t + 1, key: i + 1 }, quoted(ids[i]), el("small", {}, ` ${i + 1}`)),
+      number(scores[i] * Math.sqrt(D)), number(scores[i]), number(Math.exp(scores[i] - highest), 4), bar(weights[i] / weights[shown[0]]), percent(weights[i]))),
+    others ? [`${big(others)} more`, "", "", "", "", percentText(Math.max(0, sum - shown.reduce((x, i) => x + weights[i], 0)))] : "",
+    t < T - 1 ? [count(T - 1 - t, "later token"), "", "−∞", "0", "", "0 %"] : "",
     ["sum", "", "", number(total, 4), "", value(sum, number(sum, 3))]]));
   const k = ofHead(a.k, s), products = q.map((x, i) => x * k[i]);
   fill("score-title", "One score: what ", quoted(ids[t]), " looks for, and what ", quoted(ids[s]), " has to offer");

@@ -64,6 +64,14 @@ function listbox(node, label, options, choose) {
 const chip = (t, below = "", title) => el("span", { role: "option", class: "chip", "aria-label": `${t + 1}: ${plain(ids[t])}`, title },
   el("bdi", { class: "text" }, ...showToken(ids[t])), el("span", { class: "below" }, below));
 
+// A list of the prompt's tokens, of which one is chosen. `options()` makes them for a pass.
+const choose = (token) => set({ token, key: null, pointed: null });
+function tokenList(id, place, label, options) {
+  let select;
+  on("pass", place, () => { select = listbox($(id), label, options(), choose); });
+  on("pass token", place, () => select(state.token));
+}
+
 // Columns × rows of something drawn. What `text(i, j)` says of the one that is pointed at,
 // touched, or reached with the arrow keys goes to `out`; a click, a second touch or Enter
 // chooses it.
@@ -140,8 +148,6 @@ function columns(id, label, heights, text, labels = [], classes = []) {
   fill(id, readable(el("div", { class: "columns" }, ...all), label, heights.length, 1, text, out), out);
 }
 
-function table(head, rows) {
-  return [el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name))),
-    ...rows.map((cells) => cells instanceof Node ? cells : el("tr", {}, ...cells.map((cell) => el("td", {}, cell))))];
-}
+const row = (attributes, ...cells) => el("tr", attributes, ...cells.map((cell) => el("td", {}, cell)));
+const table = (head, rows) => [el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name))), ...rows.map((cells) => Array.isArray(cells) ? row({}, ...cells) : cells)];
 const bar = (share) => el("span", { class: "bar", "--w": Math.max(0, Math.min(1, share)) });

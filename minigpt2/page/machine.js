@@ -1,6 +1,7 @@
 // The whole machine in one picture, with the magnitudes of this pass for the chosen token.
 "use strict";
 
+{  // its short names are its own
 const s = (tag, properties, ...children) => el(`svg:${tag}`, properties, ...children);
 const part = (view, label, ...children) => s("a", { href: `#${new URLSearchParams(view)}`, "aria-label": label, class: "part" }, ...children);
 const label = (x, y, text, kind = "", anchor = "middle") => s("text", { x, y, class: kind, "text-anchor": anchor }, ...[text].flat());
@@ -94,4 +95,5 @@ on("pass size token layer head key", "machine", () => {
 const readPart = (event) => { const to = event.target.closest("a"); if (to) fill("machine-read", to.getAttribute("aria-label")); };
 $("machine").addEventListener("pointerover", readPart);
 $("machine").addEventListener("focusin", readPart);
-new ResizeObserver(() => { if (at && at.narrowest !== $("machine").clientWidth) { at.narrowest = $("machine").clientWidth; set({ size: at.narrowest }); } }).observe($("machine"));
+new ResizeObserver(([{ contentRect }]) => set({ size: contentRect.width })).observe($("machine"));
+}

@@ -71,8 +71,8 @@ function drawNext() {
     ...(n < V && temperature === 1 ? ["What is left is made to sum to 1 again: ", quoted(likeliest), ` had ${percentText(raw)}, as in the lens of station 7, and now has ${percentText(raw)} / ${percentText(before)} = ${percentText(by.get(likeliest))}.`] : []));
   const shown = ranked.slice(0, Math.min(SHOWN, V));
   fill("next", ...table(["token", "logit", "exp((logit − max) / temperature)", "", "probability"], [
-    ...shown.map((id) => el("tr", { class: by.has(id) ? "" : "off", "data-id": id }, ...[quoted(id), number(logits[id], 3), by.has(id) ? number(up(logits[id]), 4) : "",
-      bar((by.get(id) || 0) / (by.get(likeliest) || 1)), by.has(id) ? percent(by.get(id)) : value(0, "cut")].map((cell) => el("td", {}, cell)))),
+    ...shown.map((id) => row({ class: by.has(id) ? "" : "off", "data-id": id }, quoted(id), number(logits[id], 3), by.has(id) ? number(up(logits[id]), 4) : "",
+      bar((by.get(id) || 0) / (by.get(likeliest) || 1)), by.has(id) ? percent(by.get(id)) : value(0, "cut"))),
     ["sum of all kept", "", number(kept.tokens.reduce((sum, id) => sum + up(logits[id]), 0), 4), "", "100 %"]]));
   drawChosen();
 }
@@ -87,17 +87,12 @@ function drawChosen() {
   const r = Number($("random").value), i = drawn(r), id = kept.tokens[i];
   fill("random-out", r.toFixed(4));
   $("random").setAttribute("aria-valuetext", r.toFixed(4));
-  const stretches = [];  // the small ones are drawn as one
-  let from = 0, sum = 0;
-  const stretch = (kind, size, ...inside) => { if (size > 0) stretches.push(el("span", { class: kind, "--from": from, "--size": size }, ...inside)); from += size; };
+  const stretches = [];
+  let from = 0;
   kept.p.forEach((p, j) => {
-    if (p >= 0.004 || j === i) {
-      stretch("many", sum - from);
-      stretch(j === i ? "one hit" : "one", p, p > 0.05 ? el("bdi", {}, ...showToken(kept.tokens[j])) : "");
-    }
-    sum += p;
+    if (p >= 0.004 || j === i) stretches.push(el("span", { class: j === i ? "one hit" : "one", "--from": from, "--size": p }, p > 0.05 ? el("bdi", {}, ...showToken(kept.tokens[j])) : ""));
+    from += p;
   });
-  stretch("many", sum - from);
   const read = (at) => [quoted(kept.tokens[drawn(at / 500)]), " has ", percent(kept.p[drawn(at / 500)]), "; choose to set the random number here"];
   fill("line", readable(el("div", { class: "line" }, ...stretches), "The probabilities, laid end to end", 500, 1, read, $("line-read"), (at) => { $("random").value = at / 500; drawChosen(); }),
     el("span", { class: "needle", "--from": r }));

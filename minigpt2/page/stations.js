@@ -3,19 +3,16 @@
 
 // ---------- 1: text → tokens ----------
 
-const choose = (token) => set({ token, key: null, pointed: null });
-let pieceOf, selectPiece;  // [first token, how many] of the piece of each token
-on("pass", "s-1", () => {
+let pieceOf;  // [first token, how many] of the piece of each token
+tokenList("pieces", "s-1", "Tokens of the prompt, in pieces", () => {
   pieceOf = [];
-  const groups = a.pieces.map((size) => {
+  return a.pieces.map((size) => {
     const first = pieceOf.length;
     for (let t = first; t < first + size; t++) pieceOf.push([first, size]);
     return el("span", { class: "piece", role: "presentation" }, ...pieceOf.slice(first).map((_, i) => chip(first + i, String(ids[first + i]))));
   });
-  selectPiece = listbox($("pieces"), "Tokens of the prompt, in pieces", groups, choose);
 });
 on("pass token", "s-1", () => {
-  selectPiece(state.token);
   const [first, size] = pieceOf[state.token], piece = [...ids.subarray(first, first + size)], token = ids[state.token];
   const long = piece.flatMap(bytesOf).length > 40;  // then only the token's own merges
   const tokens = long ? [token] : piece, bytes = tokens.flatMap(bytesOf);

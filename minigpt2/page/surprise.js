@@ -2,20 +2,17 @@
 "use strict";
 
 const MOST_BITS = 16;
-let selectBits;
+tokenList("bits", "s-9", "Tokens of the prompt, shaded by surprise", () => Array.from(ids, (_, t) => {
+  const bits = t ? a.bits[t - 1] : 0;
+  return shade(chip(t, t ? number(bits, 1) : "given", t ? `rank ${big(a.rank[t - 1])}` : "the first token is given"), Math.min(1, bits / MOST_BITS));
+}));
 on("pass", "s-9", () => {
-  const chips = Array.from(ids, (_, t) => {
-    const bits = t ? a.bits[t - 1] : 0;
-    return shade(chip(t, t ? number(bits, 1) : "given", t ? `rank ${big(a.rank[t - 1])}` : "the first token is given"), Math.min(1, bits / MOST_BITS));
-  });
-  selectBits = listbox($("bits"), "Tokens of the prompt, shaded by surprise", chips, choose);
   const total = a.bits.reduce((x, y) => x + y, 0), mean = total / (T - 1);
   fill("bits-mean", ...(T > 1 ? ["Altogether ", value(total, `${number(total, 1)} bits`), ` for ${count(T - 1, "token")}, ${number(mean)} bits each: the model was as unsure as if it chose among ${number(2 ** mean, 1)} equally likely tokens each time (its perplexity). In nats, as the lesson and training have it, the loss is `, value(mean * Math.LN2, number(mean * Math.LN2)), "."]
     : ["The prompt has one token, and that is given: there is nothing to foresee."]));
 });
 on("pass token", "s-9", () => {
   const t = state.token;
-  selectBits(t);
   if (!t) return fill("bits-detail", el("h3", {}, quoted(ids[0]), " is the first token: nothing came before it."));
   const bits = a.bits[t - 1], expected = lens(L - 1, t - 1);
   fill("bits-detail",
