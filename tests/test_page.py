@@ -32,7 +32,7 @@ def numbers(page, selector, name):
 
 def choose(page, layer, head, token):
     for name, value in ("layer", layer), ("head", head), ("token", token):
-        page.select_option(f"#{name}", str(value))
+        page.select_option(f"#{name}", value=str(value))
     page.evaluate("redraw()")  # what is out of sight too
 
 
@@ -344,7 +344,7 @@ def test_the_address_is_the_view_and_back_works(tiny, show):
     page.click("#contents a >> nth=3")
     until(page, "location.hash.endsWith('head=3&station=4')")
     until(page, "Math.abs(sections[4].getBoundingClientRect().top) < 100")
-    page.select_option("#head", "0")
+    page.select_option("#head", value="0")
     until(page, "location.hash.includes('head=1&')")
     page.go_back()
     until(page, "state.head === 2")
