@@ -32,7 +32,7 @@ def numbers(page, selector, name):
 
 def choose(page, layer, head, token):
     for name, value in ("layer", layer), ("head", head), ("token", token):
-        page.select_option(f"#{name}", value=str(value))
+        page.select_option(f"#{name}", str(value))
     page.evaluate("redraw()")  # what is out of sight too
 
 
@@ -344,7 +344,7 @@ def test_the_address_is_the_view_and_back_works(tiny, show):
     page.click("#contents a >> nth=3")
     until(page, "location.hash.endsWith('head=3&station=4')")
     until(page, "Math.abs(sections[4].getBoundingClientRect().top) < 100")
-    page.select_option("#head", value="0")
+    page.select_option("#head", "0")
     until(page, "location.hash.includes('head=1&')")
     page.go_back()
     until(page, "state.head === 2")
@@ -560,6 +560,17 @@ def test_it_prints_as_a_handout(tiny, show):
     assert re.findall(
         rb"\nf\*?\n", operators(print_background=True)[1]
     ).__len__() == len(re.findall(rb"\nf\*?\n", text))
+    first = """(() => {
+        const context = new OffscreenCanvas(1, 1).getContext("2d");
+        context.drawImage(map, 0, 0);
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    })()"""
+    dark = page.evaluate(first)  # the weight of the first token, which is 1
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(first) == [0x06, 0x29, 0x4F]
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.evaluate("redraw()")
+    assert page.evaluate(first) == dark == [0xC3, 0xE0, 0xFF]
     page.emulate_media(media="print")
     for hidden in ".chooser", "nav", ".sliders", ".code", "#draw":
         assert not page.locator(hidden).first.is_visible()
@@ -623,7 +634,9 @@ def test_emoji_and_chinese(tiny, show, width):
     marks = page.eval_on_selector_all(
         "#pieces .byte", "all => all.map(n => n.textContent)"
     )
-    assert len(marks) > 20
+    with_byte = "all => all.map(n => n.querySelector('.byte') !== null)"
+    shown = page.eval_on_selector_all("#pieces [role=option]", with_byte)
+    assert shown == ["\ufffd" in tiny.tokenizer.decode([i]) for i in ids]
     assert all(re.fullmatch(r"[0-9a-f]{2}|U\+[0-9A-F]{4,}", mark) for mark in marks)
     for token in 5, len(ids) - 1:
         choose(page, 5, 3, token)

@@ -11,8 +11,8 @@ function chooser(id, key, label) {
   return (n) => select.replaceChildren(...Array.from({ length: n }, (_, i) => el("option", { value: i }, label(i))));
 }
 const tokens = chooser("token", "token", (t) => `${t + 1}: ${plain(ids[t])}`);
-chooser("layer", "layer", (i) => i + 1)(L);
-chooser("head", "head", (i) => i + 1)(H);
+chooser("layer", "layer", (i) => `${i + 1}/${L}`)(L);
+chooser("head", "head", (i) => `${i + 1}/${H}`)(H);
 on("pass", null, () => tokens(T));
 on("pass token layer head", null, () => {
   for (const id of ["token", "layer", "head"]) $(id).value = state[id];
