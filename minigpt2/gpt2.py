@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from .sampling import Sampling, check_type
 from .score import log_probabilities
 from .speed.prefill import prefill
 from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from .page.document import Page
 
 
 class GPT2:
@@ -112,6 +116,20 @@ class GPT2:
         """The natural-log probability of each token after the first: float64 (T - 1,)."""
         check_type("text", text, str)
         return log_probabilities(self.params, self.config, self.tokenizer.encode(text))
+
+    def explain(self, prompt: str, allow_special: bool = False) -> "Page":
+        """The page of one forward pass, which a notebook shows: `page.save("page.html")`
+        writes it to a file. A model of up to some six million parameters is in its page,
+        and goes on there with another prompt. allow_special is as in `generate`.
+
+        Raises ValueError for a prompt longer than the page shows, FloatingPointError for
+        logits that are not finite.
+        """
+        from .page.document import page_of  # here: nothing else needs the page
+
+        check_type("prompt", prompt, str)
+        name = self._directory.name if self._directory else "a model in memory"
+        return page_of(self, prompt, allow_special, name)
 
 
 def open_model(directory: str | Path) -> GPT2:

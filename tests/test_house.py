@@ -15,9 +15,9 @@ speed.product speed.memory
 model
 tokenizer sampling speed.threads speed.prefill speed.lookup
 files
-generate score
+generate score page
 gpt2
-learning page
+learning
 __init__
 commands
 __main__ train explain download

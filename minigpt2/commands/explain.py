@@ -4,8 +4,7 @@ from pathlib import Path
 
 from .. import load
 from ..files.checkpoint import CheckpointError
-from ..files.save import replace
-from ..page.explain import explain, page
+from ..page.document import check_place, page_of
 from .console import Parser, choose_model, fail, path, read_text, utf8
 
 DEFAULT_PAGE = "explain.html"
@@ -14,7 +13,9 @@ DEFAULT_PAGE = "explain.html"
 def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         "python -m minigpt2.explain",
-        description="Show one forward pass as a web page, in one file.",
+        description="Show one forward pass as a web page, in one file. A small "
+        "model, such as tiny, is in its page and runs there; of one whose page would have "
+        "more than 10 MB, the page has this one pass.",
     )
     add = parser.add_argument
     add("prompt", nargs="?", type=utf8, help="the text; -, or none: standard input")
@@ -32,17 +33,18 @@ def main(argv: list[str] | None = None) -> None:
     add("--special", action="store_true", help=special)
     args = parser.parse_args(argv)
     out = args.out
-    if out.is_dir():
-        fail(f"{out} is a directory")
-    if not out.parent.is_dir():
-        fail(f"there is no directory {out.parent}")
+    try:
+        check_place(out)
+    except OSError as error:
+        fail(error)
     prompt = read_text(args.prompt)
     if args.prompt in (None, "-"):
         prompt = prompt.removesuffix("\n")
     try:
         name = choose_model(args.model, args.weights)
-        data = explain(load(name, args.weights), prompt, args.special)
+        gpt2 = load(name, args.weights)
+        page = page_of(gpt2, prompt, args.special, Path(name).name)
     except (CheckpointError, FloatingPointError, ValueError) as error:
         fail(error)
-    replace(out, [page(data | {"model": Path(name).name}).encode()])
+    page.save(out)
     print(out)

@@ -26,14 +26,14 @@ const percent = (p) => value(p, percentText(p));
 const most = (...rows) => Math.max(1e-9, ...rows.flatMap((row) => Array.from(row, Math.abs)));
 const clamp = (i, n) => Math.max(0, Math.min(n - 1, i));
 
-// Among these the arrow keys walk, and Tab stops at one of them.
-function walk(node, selector, choose = () => {}) {
+// Among these, in rows of so many columns, the arrow keys walk, and Tab stops at one of them.
+function walk(node, selector, choose = () => {}, columns = 1) {
   const all = [...node.querySelectorAll(selector)];
   const stop = (i) => all.forEach((item, j) => { item.tabIndex = i === j ? 0 : -1; });
   stop(0);
   node.onkeydown = (event) => {
     const here = all.indexOf(document.activeElement);
-    const to = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 }[event.key];
+    const to = { ArrowRight: here + 1, ArrowDown: here + columns, ArrowLeft: here - 1, ArrowUp: here - columns, Home: 0, End: all.length - 1 }[event.key];
     if (here < 0 || to === undefined) return;
     event.preventDefault();
     if (all[to]) { all[here].tabIndex = -1; all[to].tabIndex = 0; all[to].focus(); choose(to); }

@@ -16,12 +16,11 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .. import model
-from ..gpt2 import GPT2
 from ..model import Array, Cache, Config
 from ..sampling import Sampling
 from ..tokenizer import PIECE, Tokenizer, whole_characters
@@ -54,6 +53,17 @@ FUNCTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
+class Model(Protocol):
+    """What of a GPT2 is explained. (Its `explain` uses this room, so this one cannot
+    import it.)"""
+
+    config: Config
+    params: model.Params
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+
 def longest(config: Config) -> int:
     """The most tokens of which a page shows all attention weights: of T (T + 1) / 2 in
     each head, at most MOST_WEIGHTS altogether."""
@@ -61,7 +71,7 @@ def longest(config: Config) -> int:
     return max(1, min(config.n_ctx, int((math.sqrt(8 * each + 1) - 1) / 2)))
 
 
-def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, Any]:
+def explain(gpt2: Model, prompt: str, allow_special: bool = False) -> dict[str, Any]:
     """All that the page shows, for JSON: text, sizes, sources, and packed arrays. With
     allow_special, special tokens in the prompt are read as tokens.
 
@@ -80,7 +90,7 @@ def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, A
         logits = model.unembed(params, x)[0]  # (T, V)
         Sampling(top_k=40).choose(logits[-1], np.random.default_rng(SEED))
 
-    T, C, V = len(ids), config.n_embd, config.n_vocab
+    T, V, N = len(ids), config.n_vocab, min(NUMBERS, config.n_embd)
     embedded = params["wte"][tokens], params["wpe"][:T]  # 2 × (T, C)
     layers = list(by_layer(everything))
     hidden = np.stack([h for _, _, h in layers])  # (L, 2, T, 4 C)
@@ -101,13 +111,13 @@ def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, A
         "byte_ids": np.array([V if i < 0 else i for i in byte_ids], np.uint32),
         "merges": np.array([*tokenizer.merges], small).reshape(-1, 2),
         "merged": np.array([*tokenizer.merges.values()], small),
-        "vectors": everywhere[..., :NUMBERS].astype(np.float16),  # (3 + 6 L, T, 32)
+        "vectors": everywhere[..., :N].astype(np.float16),  # (3 + 6 L, T, 32)
         "mean": everywhere.mean(-1),  # (3 + 6 L, T)
         "deviation": everywhere.std(-1),
         "size": np.linalg.norm(everywhere, axis=-1),
-        "hidden": hidden[..., :NUMBERS].astype(np.float16),  # (L, 2, T, 32)
+        "hidden": hidden[..., :N].astype(np.float16),  # (L, 2, T, 32)
         "active": (hidden[:, 1] > 0).mean(-1, dtype=np.float32),  # (L, T)
-        "normal": normal[..., :NUMBERS].astype(np.float16),  # (L, 2, T, 32)
+        "normal": normal[..., :N].astype(np.float16),  # (L, 2, T, 32)
         "q": short(q),  # (L, H, T, D)
         "k": short(k),
         "v": short(v),
@@ -135,7 +145,8 @@ def explain(gpt2: GPT2, prompt: str, allow_special: bool = False) -> dict[str, A
         },
         "pieces": pieces or [1],  # how many tokens each has
         "random": np.random.default_rng(SEED).random(),  # that chose the token
-        "numbers": min(NUMBERS, C),
+        "numbers": N,
+        "top": TOP,
         "functions": {f.__name__: about(f, everything) for f in FUNCTIONS},
         "arrays": {name: packed(array) for name, array in arrays.items()},
     }
@@ -233,10 +244,13 @@ def page(data: dict[str, Any]) -> str:
         '<link rel="stylesheet" href="page.css">',
         f"<style>\n{beside('page.css')}</style>",
     )
-    html = re.sub(
-        r'<script src="(.*?)">', lambda file: f"<script>\n{beside(file[1])}", html
-    )
+    html = re.sub(r'<script(.*?) ?src="(.*?)">', with_files, html)
     return html.replace('id="data">', f'id="data">{written}', 1)
+
+
+def with_files(script: re.Match[str]) -> str:
+    files = "".join(beside(name) for name in script[2].split())
+    return f"<script{script[1]}>\n{files}"
 
 
 def beside(name: str) -> str:

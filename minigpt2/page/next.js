@@ -57,8 +57,9 @@ $("topk").max = topKs.length - 1;
 $("topk").value = topKs.indexOf(40);
 $("random").value = data.random;
 
+const settings = () => [Number($("temperature").value), topKs[$("topk").value], Number($("topp").value)];
 function drawNext() {
-  const temperature = Number($("temperature").value), topK = topKs[$("topk").value], topP = Number($("topp").value);
+  const [temperature, topK, topP] = settings();
   kept = probabilities(temperature, topK, topP);
   const by = new Map(kept.tokens.map((id, i) => [id, kept.p[i]])), n = kept.tokens.length;
   fill("temperature-out", temperature.toFixed(2) + (temperature === 0 ? ": the likeliest" : temperature === 1 ? ": as trained" : ""));

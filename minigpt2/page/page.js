@@ -141,11 +141,14 @@ const visibleParts = new IntersectionObserver((entries) => {
   redraw(({ place }) => near.has(place));
 }, { rootMargin: "50%" });
 for (const place of new Set(drawers.map(({ place }) => place))) if (place) visibleParts.observe(place);
-show({ ...written, pieces: data.pieces });
-const opening = findings()[0]?.[0] ?? {};
-go(`#${new URLSearchParams({ ...opening, station: 0 })}`);
-const first = location.hash && go(location.hash);
-redraw();
-if (first) reach(first);
-write();
-document.documentElement.dataset.ready = "true";
+function begin(pass) {
+  show(pass);
+  const best = findings()[0]?.[0] ?? {};
+  go(`#${new URLSearchParams({ ...best, station: 0 })}`);
+  const first = location.hash && go(location.hash);
+  redraw();
+  if (first) reach(first);
+  write();
+  document.documentElement.dataset.ready = "true";
+}
+opening().then(begin);

@@ -14,7 +14,7 @@ function half(bits) {  // float16, as in IEEE 754
 function unpack({ type, data: base64 }) {
   const text = atob(base64), bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  const types = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
+  const types = { int8: Int8Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
   if (type === "float16") return Float32Array.from(new Uint16Array(bytes.buffer), half);
   return new types[type](bytes.buffer);
 }
@@ -39,7 +39,7 @@ const normal = (layer, which, t) => nth(a.normal, (layer * 2 + which) * T + t, N
 const ofHead = (array, t, layer = state.layer, head = state.head) => nth(array, (layer * H + head) * T + t, D);
 const added = (layer, head, t) => a.added[(layer * H + head) * T + t];
 const sizeAt = (row, t = state.token) => a.size[row * T + t];
-const TOP = written.lens.length / L / written.tokens.length;
+const TOP = data.top;
 const lens = (layer, t) => Array.from(nth(a.lens, layer * T + t, TOP), (id, k) => [id, a.lens_p[(layer * T + t) * TOP + k]]);
 
 // What is chosen. `pointed` is a token that the mouse is on, `key` one that is looked at.

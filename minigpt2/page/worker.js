@@ -3,7 +3,7 @@
 "use strict";
 
 let params, config, page;  // page: how much of each array it shows
-let read = { ids: [], key: "", cache: null, pass: null };  // what was read last
+let reads = [];  // what was read lately: its ids and which parts were off, its cache and pass
 
 // What each function received and returned: a look from outside, as in watch.py.
 let seen = {};
@@ -128,14 +128,16 @@ function observe(tokens, cache, off, logitsBefore) {
   };
 }
 
-// The pass of these tokens. What was read of them before, with the same parts off, is in the cache.
+// The pass of these tokens. The beginning of them, if it was read lately, is in a cache.
 function pass(ids, off) {
   const key = JSON.stringify(off), { n_vocab: V } = config;
-  if (key !== read.key || ids.length <= read.ids.length || read.ids.some((id, t) => id !== ids[t])) read = { ids: [], key, cache: new Cache(config), pass: null };
+  const begins = (read) => read.key === key && read.ids.length < ids.length && read.ids.every((id, t) => id === ids[t]);
+  const read = reads.find(begins) ?? { ids: [], key, cache: new Cache(config), pass: null };
+  const before = read.pass && read.pass.all_logits.slice(-V);
   const switches = off.map(({ heads, mlp }) => ({ heads: new Set(heads), mlp }));
-  const before = read.pass && row(read.pass.all_logits, read.pass.all_logits.length / V - 1, V);
   read.pass = joined(read.pass, observe(ids.slice(read.ids.length), read.cache, switches, before));
   read.ids = ids;
+  reads = [read, ...reads.filter((other) => other !== read)].slice(0, 4);
   const { all_logits } = read.pass, logits = all_logits.slice(-V);
   return { ...read.pass, logits, all_logits: all_logits.length <= page.most ? all_logits : logits };
 }
