@@ -175,7 +175,7 @@ function grow(area) {
 // The pass with which the page opens: it is in the page or, if that is long, made here.
 async function opening() {
   const pass = { ...written, pieces: data.pieces };
-  if (!data.weights) return pass;
+  if (!worker) return pass;
   if (written.vectors) texts[0].whole = texts[0].pass = pass;
   else await perform(() => compute(texts[0]));
   drawEffect();
