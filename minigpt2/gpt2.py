@@ -126,10 +126,12 @@ class GPT2:
         logits that are not finite.
         """
         from .page.document import page_of  # here: nothing else needs the page
+        from .page.explain import Model
 
         check_type("prompt", prompt, str)
         name = self._directory.name if self._directory else "a model in memory"
-        return page_of(self, prompt, allow_special, name)
+        model = Model(self.params, self.config, self.tokenizer)
+        return page_of(model, prompt, allow_special, name)
 
 
 def open_model(directory: str | Path) -> GPT2:

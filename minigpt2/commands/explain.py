@@ -5,6 +5,7 @@ from pathlib import Path
 from .. import load
 from ..files.checkpoint import CheckpointError
 from ..page.document import check_place, page_of
+from ..page.explain import Model
 from .console import Parser, choose_model, fail, path, read_text, utf8
 
 DEFAULT_PAGE = "explain.html"
@@ -43,7 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         name = choose_model(args.model, args.weights)
         gpt2 = load(name, args.weights)
-        page = page_of(gpt2, prompt, args.special, Path(name).name)
+        model = Model(gpt2.params, gpt2.config, gpt2.tokenizer)
+        page = page_of(model, prompt, args.special, Path(name).name)
     except (CheckpointError, FloatingPointError, ValueError) as error:
         fail(error)
     page.save(out)

@@ -4,7 +4,6 @@ A small model goes into its page, which then runs it: rounding.py says in which 
 model.js how. What the page of a larger model has is one pass.
 """
 
-import copy
 import html
 import os
 from dataclasses import dataclass
@@ -60,10 +59,10 @@ def page_of(gpt2: Model, prompt: str, allow_special: bool, name: str) -> Page:
     if sum(array.size for _, array in named(gpt2.params)) > MOST_WEIGHTS:
         return Page(page(explain(gpt2, prompt, allow_special) | {"model": name}))
     held, params = rounded(gpt2.params)
-    gpt2 = copy.copy(gpt2)
-    gpt2.params = params
     tokenizer = gpt2.tokenizer
-    data: dict[str, Any] = explain(gpt2, prompt, allow_special) | {
+    data: dict[str, Any] = explain(
+        gpt2._replace(params=params), prompt, allow_special
+    ) | {
         "model": name,
         "weights": {name: packed(array) for name, array in held.items()},
         "untyped": why_untyped(tokenizer),

@@ -16,7 +16,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,15 +53,12 @@ FUNCTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
-class Model(Protocol):
-    """What of a GPT2 is explained. (Its `explain` uses this room, so this one cannot
-    import it.)"""
+class Model(NamedTuple):
+    """What of a GPT2 is explained; see gpt2.py, which uses this room."""
 
-    config: Config
     params: model.Params
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
+    config: Config
+    tokenizer: Tokenizer
 
 
 def longest(config: Config) -> int:

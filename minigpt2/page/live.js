@@ -49,10 +49,14 @@ async function perform(next) {  // of several that wait, the last is done
   $("live").removeAttribute("aria-busy");
 }
 
+// The passes of a text: with all parts on, and with those off that are off now.
 async function compute(text) {
   text.whole ??= { ...await ask(text.ids, allOn), pieces: text.pieces };
-  text.pass = off.some(({ heads, mlp }) => mlp || heads.length) ? { ...await ask(text.ids, off), pieces: text.pieces } : text.whole;
-  return text;
+  while (text.off !== off) {
+    const now = off;
+    text.pass = now.some(({ heads, mlp }) => mlp || heads.length) ? { ...await ask(text.ids, now), pieces: text.pieces } : text.whole;
+    text.off = now;
+  }
 }
 async function run() {
   const start = performance.now(), n = both() ? 2 : 1;
@@ -60,14 +64,15 @@ async function run() {
     const typed = field(i).value;
     if (texts[i]?.typed === typed) continue;
     const { ids, pieces } = encode(typed, data.longest);
-    if (!i || !texts[i]) say(`Reading ${count(ids.length, "token")} …`);
-    texts[i] = await compute({ ids: Array.from(ids), pieces, typed });
+    say(`Reading ${count(ids.length, "token")} …`);
+    texts[i] = { ids: Array.from(ids), pieces, typed };
   }
+  await showText(which);
   say(`${count(texts.slice(0, n).reduce((sum, { ids }) => sum + ids.length, 0), "token")} read in ${((performance.now() - start) / 1000).toFixed(2)} s.`);
-  showText(which);
 }
-function showText(i, changes) {
+async function showText(i, changes) {
   which = i;
+  for (const text of texts) if (text) await compute(text);
   show(texts[i].pass, changes);
   drawCompared();
   drawEffect();
@@ -82,10 +87,11 @@ async function next() {
   kept = probabilities(...settings());
   const id = kept.tokens[drawn(Number($("random").value))];
   $("random").value = Math.random();
-  texts[which] = await compute({ ids: [...text.ids, id], pieces: [...text.pieces, 1] });
-  field(which).value = texts[which].typed = textOf(texts[which].ids);
+  const ids = [...text.ids, id], typed = textOf(ids);
+  texts[which] = { ids, pieces: [...text.pieces, 1], typed };
+  field(which).value = typed;
   grow(field(which));
-  showText(which);
+  await showText(which);
   return id;
 }
 async function play() {
@@ -110,16 +116,16 @@ function beside(names, passes) {
   const p = passes.map(({ logits }) => chances(logits)), tops = passes.map((pass) => lensOf(pass));
   const ids = [...new Set(tops.flat())].sort((i, j) => Math.max(p[0][j], p[1][j]) - Math.max(p[0][i], p[1][i]));
   const loss = passes.map(({ bits }) => bits.length ? mean(Array.from(bits)) : NaN);
-  const shownLoss = (x) => value(x, Number.isNaN(x) ? "none" : `${number(x)} bits`);
-  return { loss, table: el("table", { class: "ranking beside" }, ...table(["next token", names[0], "", names[1], ""], [
-    ...ids.map((id) => [quoted(id), percent(p[0][id]), bar(p[0][id]), percent(p[1][id]), bar(p[1][id])]),
-    ["loss of the text, per token", shownLoss(loss[0]), "", shownLoss(loss[1]), ""]])) };
+  const most = Math.max(...ids.flatMap((id) => [p[0][id], p[1][id]])), shownLoss = (x) => value(x, Number.isNaN(x) ? "none" : `${number(x)} bits`);
+  return { loss, table: el("table", { class: "ranking beside" }, ...table(["token", names[0], "", names[1], ""], [
+    ...ids.map((id) => [quoted(id), percent(p[0][id]), bar(p[0][id] / most), percent(p[1][id]), bar(p[1][id] / most)]),
+    ["loss", shownLoss(loss[0]), "", shownLoss(loss[1]), ""]])) };
 }
 const lensOf = ({ lens: all, tokens }) => Array.from(nth(all, L * tokens.length - 1, TOP));
 function drawCompared() {
   $("compared").hidden = !both() || !texts[1];
   if ($("compared").hidden) return;
-  const choice = (i) => el("button", { type: "button", "aria-pressed": which === i, onclick: () => showText(i) }, "AB"[i]);
+  const choice = (i) => el("button", { type: "button", "aria-pressed": which === i, onclick: () => perform(() => showText(i)) }, "AB"[i]);
   fill("compared", el("p", { class: "controls" }, "The page shows ", choice(0), choice(1)), beside(["A", "B"], texts.map(({ pass }) => pass)).table);
 }
 
@@ -133,8 +139,7 @@ function flip(change) {
   });
   drawGrid();
   perform(async () => {
-    for (const text of texts) if (text) await compute(text);
-    showText(which, { token: state.token, key: state.key });
+    await showText(which, { token: state.token, key: state.key });
     say("");
   });
 }
@@ -176,8 +181,8 @@ function grow(area) {
 async function opening() {
   const pass = { ...written, pieces: data.pieces };
   if (!worker) return pass;
-  if (written.vectors) texts[0].whole = texts[0].pass = pass;
-  else await perform(() => compute(texts[0]));
+  if (written.vectors) texts[0].whole = pass;
+  await perform(() => compute(texts[0]));
   drawEffect();
   return texts[0].pass;
 }
@@ -199,11 +204,11 @@ if (data.weights) {
     field(i).addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
-      $("live-form").requestSubmit();
+      $("run").click();
     });
     grow(field(i));
   }
-  $("live-form").addEventListener("submit", (event) => { event.preventDefault(); playing = false; perform(run); });
+  $("run").addEventListener("click", () => { playing = false; perform(run); });
   $("step").addEventListener("click", () => perform(async () => { say(""); const id = await next(); fill("live-says", "Next: ", quoted(id)); }));
   $("play").addEventListener("click", () => {
     playing = !playing;
@@ -214,7 +219,7 @@ if (data.weights) {
     $("two").setAttribute("aria-pressed", !both());
     $("label-b").hidden = !both();
     if (both()) field(1).focus();
-    else if (which) showText(0);
+    else if (which) perform(() => showText(0));
     drawCompared();
   });
   $("switching").addEventListener("click", () => {
