@@ -36,7 +36,7 @@ on("pass token layer head pointed key", "s-4", () => {
   const total = scores.reduce((sum, x) => sum + Math.exp(x - highest), 0), sum = weights.reduce((x, y) => x + y);
   const shown = strongest(weights, 8), others = t + 1 - shown.length;
   if (!shown.includes(s)) shown[shown.length - 1] = s;
-  fill("softmax", ...table(["looks at", "q · k", "/ √D", "exp(… − max)", "", "weight"], [
+  fill("softmax", ...table(["looks at", "q · k", "/ √D", "exp(…−max)", "", "weight"], [
     ...shown.map((i) => row({ class: i === s ? "here" : "" }, link({ token: t + 1, key: i + 1 }, quoted(ids[i]), el("small", {}, ` ${i + 1}`)),
       number(scores[i] * Math.sqrt(D)), number(scores[i]), number(Math.exp(scores[i] - highest), 4), bar(weights[i] / weights[shown[0]]), percent(weights[i]))),
     others ? [`${big(others)} more`, "", "", "", "", percentText(Math.max(0, sum - shown.reduce((x, i) => x + weights[i], 0)))] : "",
@@ -77,7 +77,7 @@ on("pass", "s-4", () => {
   const read = (s, t) => [quoted(ids[t]), ` (${t + 1}) → `, quoted(ids[s]), ` (${s + 1}): `, s > t ? "comes later, cannot be seen" : percent(weight(state.layer, state.head, t, s))];
   const names = Array.from(T <= 40 ? ids : [], showToken);
   $("s-4").classList.toggle("single", T === 1);
-  fill("map", ...axes("looks at →", names, names,
+  fill("map", ...axes("a token ↓ looks at →", names, names,
     readable(map, "Attention map: a row for each token, a column for each that it looks at", T, T, read, $("map-read"), (s, t) => set({ token: t, key: s <= t ? s : null, pointed: null }))));
   $("map").style.setProperty("--rows", T);
 });
@@ -96,7 +96,7 @@ on("pass", "s-4", () => {
 });
 on("pass layer head", "s-4", () => Object.entries({ "--row": state.layer, "--column": state.head }).forEach((at) => $("atlas").style.setProperty(...at)));
 const counted = (n, name) => Array.from({ length: n }, (_, i) => [name + (i + 1)]);
-$("atlas").append(...axes("head →", counted(H, ""), counted(L, "block "), readable(atlas, "Small attention maps: a row for each block, a column for each head", H, L,
+$("atlas").append(...axes("block ↓ head →", counted(H, ""), counted(L, "block "), readable(atlas, "Small attention maps: a row for each block, a column for each head", H, L,
   (j, i) => [`Block ${i + 1}, head ${j + 1}: adds `, value(added(i, j, state.token), number(added(i, j, state.token))), " to the stream of the chosen token"], $("atlas-read"), (head, layer) => set({ layer, head, key: null }))));
 
 // ---------- 5: what they bring back ----------

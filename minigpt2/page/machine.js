@@ -13,7 +13,7 @@ function places() {
   const width = Math.max(300, $("machine").clientWidth / parseFloat(getComputedStyle(document.documentElement).fontSize) * 16);
   const narrow = width < 700, left = narrow ? 76 : 122, right = narrow ? 84 : 186, embedding = narrow ? 16 : 50;
   const block = (width - left - right - embedding) / L, row = Math.min(22, Math.max(1.2, 312 / T)), top = 44;
-  const perRow = Math.min(H, Math.max(1, Math.floor(block * 0.66 / 12))), pitch = Math.min(22, block * 0.66 / perRow);
+  const perRow = Math.min(H, Math.max(1, Math.floor(block * 0.66 / 12))), pitch = Math.min(22, block * 0.66 / perRow, 130 / Math.ceil(H / perRow));
   const heads = top + row * T + 46, river = heads + Math.ceil(H / perRow) * pitch + 70, mlp = river + 74;
   at = { width, narrow, left, right, block, row, top, heads, river, mlp, perRow, pitch, height: mlp + 36,
     x: (layer) => left + embedding + layer * block, y: (t) => top + (t + 0.5) * row };
@@ -59,7 +59,7 @@ on("pass size token layer head key", "machine", () => {
     ...[[at.heads + at.pitch / 2, "heads", 4], [at.heads + 36, narrow ? "values" : "bring back", 5], [river, short(ids[t], narrow ? 6 : 10), 7], [river + 36, narrow ? "norm" : "LayerNorm", 3], [at.mlp, "MLPs", 6]].map(([v, text, station]) =>
       part({ station }, `station ${station}`, label(at.left - 8, v + 4, numbered(station, text), station === 7 ? "token chosen" : "lane", "end")))];
   for (let i = 0; i < L; i++) {
-    nodes.push(part({ block: i + 1, station: 7 }, `block ${i + 1}`, label(x(i) + block / 2, 16, narrow || block < 50 ? String(i + 1) : `block ${i + 1}`, i === state.layer ? "title chosen" : "title")));
+    if (i % Math.ceil(24 / block) === 0) nodes.push(part({ block: i + 1, station: 7 }, `block ${i + 1}`, label(x(i) + block / 2, 16, narrow || block < 50 ? String(i + 1) : `block ${i + 1}`, i === state.layer ? "title chosen" : "title")));
     lengths[i].forEach((length, h) => {
       const [u, v] = place(i, h), chosen = i === state.layer && h === state.head, weights = weightsOf(t, i, h), end = xOf(2 * i + 1);
       for (const k of strongest(weights, chosen ? 6 : 1)) if (k < t && weights[k] > (chosen ? 0.02 : 0.1)) {

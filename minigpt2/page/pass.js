@@ -50,16 +50,15 @@ let later;
 // After a change of one of these keys, draw again: at once if one can see it, else soon.
 const on = (keys, place, draw) => drawers.push({ keys: keys.split(" "), place: document.getElementById(place), draw });
 function redraw(which = () => true) {
-  for (const drawer of drawers) if (drawer.stale && which(drawer)) drawNow(drawer);
-}
-function drawNow(drawer) {
-  drawer.stale = false;
-  drawer.draw();
+  for (const drawer of drawers) if (drawer.stale && which(drawer)) {
+    drawer.stale = false;
+    drawer.draw();
+  }
 }
 function rest() {
-  const drawer = drawers.find((d) => d.stale);
-  if (!drawer) return;
-  drawNow(drawer);
+  const next = drawers.find((drawer) => drawer.stale);
+  if (!next) return;
+  redraw((drawer) => drawer === next);
   later = setTimeout(rest);
 }
 function set(changes) {
