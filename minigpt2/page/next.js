@@ -1,7 +1,7 @@
 // Station 8: logits → the next token. Sampling step by step as in sampling.py.
 "use strict";
 
-let position, logits, ranked, everyone, kept;  // everyone: all probabilities by id
+let rankedOf, position, logits, ranked, everyone, kept;  // everyone: all probabilities by id
 
 function probabilities(temperature, topK, topP) {
   const likeliest = ranked[0];
@@ -34,8 +34,10 @@ function rank(z) {
   everyone = probabilities(1, V, 1).p;
 }
 on("pass token", "s-8", () => {
-  const all = a.all_logits?.length === T * V;
+  const all = a.all_logits?.length === T * V, before = rankedOf;
   position = all ? state.token : T - 1;
+  rankedOf = `${state.pass} ${position}`;
+  if (rankedOf === before) return;
   rank(all ? nth(a.all_logits, position, V) : a.logits);
   const high = logits[ranked[0]], low = logits[ranked[V - 1]], edge = (i) => number(low + (high - low) * i / BINS);
   const counts = new Array(BINS).fill(0);

@@ -50,13 +50,14 @@ let later;
 // After a change of one of these keys, draw again: at once if one can see it, else soon.
 const on = (keys, place, draw) => drawers.push({ keys: keys.split(" "), place: document.getElementById(place), draw });
 function redraw(which = () => true) {
+  if (!a) return;  // the first pass is still being made
   for (const drawer of drawers) if (drawer.stale && which(drawer)) {
     drawer.stale = false;
     drawer.draw();
   }
 }
 function rest() {
-  const next = drawers.find((drawer) => drawer.stale);
+  const next = a && drawers.find((drawer) => drawer.stale);
   if (!next) return;
   redraw((drawer) => drawer === next);
   later = setTimeout(rest);
