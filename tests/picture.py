@@ -8,15 +8,13 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 import minigpt2
-from minigpt2.page import explain
 
 TEXT = """There was once a king who had three daughters, and the king said to his three \
 daughters"""
 
-page = explain.page(explain.explain(minigpt2.load("tiny"), TEXT) | {"model": "tiny"})
 with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
     path = Path(directory) / "page.html"
-    path.write_text(page, encoding="utf-8")
+    minigpt2.load("tiny").explain(TEXT).save(path)
     browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
     screen = {"width": 1280, "height": 900}
     view = browser.new_page(viewport=screen, device_scale_factor=1.5)
@@ -26,6 +24,6 @@ with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright
     bottom = view.locator("#machine").bounding_box()
     height = bottom["y"] + bottom["height"] + 4
     view.screenshot(
-        path=Path(explain.__file__).with_name("page.png"),
+        path=Path(minigpt2.__file__).parent / "page" / "page.png",
         clip={"x": 0, "y": 0, "width": 1280, "height": height},
     )
