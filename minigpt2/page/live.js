@@ -208,6 +208,7 @@ if (data.weights) {
     });
     grow(field(i));
   }
+  on("size", null, () => [0, 1].forEach((i) => grow(field(i))));  // when the type is larger
   $("run").addEventListener("click", () => { playing = false; perform(run); });
   $("step").addEventListener("click", () => perform(async () => { say(""); const id = await next(); fill("live-says", "Next: ", quoted(id)); }));
   $("play").addEventListener("click", () => {
