@@ -399,14 +399,19 @@ def test_what_cannot_be_read_is_told_in_one_line(tiny, show):
         page.press("#text-a", "Enter")
         until(page, f"!busy && {SAID} === {json.dumps(told)}")
         assert page.evaluate("[...ids]") == tiny.tokenizer.encode("The king")
-    page.fill("#text-a", "and" + " and" * 255)
-    page.press("#text-a", "Enter")
-    until(page, "!busy && ids.length === 256")
+
+
+@browser
+def test_a_full_window_is_told(small, show):
+    page = show(small, "and" + " and" * 38, runs=True)
     page.click("#step")
-    until(
-        page,
-        f"!busy && {SAID} === 'The text is full: this page reads at most 256 tokens.'",
-    )
+    until(page, "!busy && ids.length === 40")
+    page.click("#step")
+    told = "The text is full: this page reads at most 40 tokens."
+    until(page, f"!busy && {SAID} === '{told}'")
+    page.click("#play")
+    until(page, "!busy && document.getElementById('play').textContent === 'Play'")
+    assert page.evaluate("ids.length") == 40
 
 
 @browser

@@ -43,7 +43,7 @@ async function perform(next) {  // of several that wait, the last is done
   for (; task;) {
     const now = task;
     task = null;
-    try { await now(); } catch (error) { playing = false; say(error.message, true); }
+    try { await now(); } catch (error) { say(error.message, true); }
   }
   busy = false;
   $("live").removeAttribute("aria-busy");
@@ -96,13 +96,19 @@ async function next() {
 }
 async function play() {
   const start = performance.now();
-  for (let n = 1; playing; n++) {
-    const id = await next(), rate = n / (performance.now() - start) * 1000;
-    say(`${number(rate, 1)} tokens a second`);
-    if (data.ends.includes(id)) playing = false;
-    await new Promise(requestAnimationFrame);
+  $("live-says").setAttribute("aria-live", "off");  // else each token is announced
+  try {
+    for (let n = 1; playing; n++) {
+      const id = await next(), rate = n / (performance.now() - start) * 1000;
+      say(`${number(rate, 1)} tokens a second`);
+      if (data.ends.includes(id)) playing = false;
+      await new Promise(requestAnimationFrame);
+    }
+  } finally {
+    playing = false;
+    fill("play", "Play");
+    $("live-says").removeAttribute("aria-live");
   }
-  fill("play", "Play");
 }
 
 // ---------- two texts ----------

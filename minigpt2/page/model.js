@@ -13,10 +13,17 @@
 "use strict";
 
 const row = (x, i, n) => x.subarray(i * n, (i + 1) * n);
-function dot(x, y) {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i] * y[i];
-  return sum;
+const rows = (x, n) => Array.from({ length: x.length / n }, (_, i) => row(x, i, n));
+function dot(x, y) {  // four sums, which do not wait for each other
+  let a = 0, b = 0, c = 0, d = 0, i = 0;
+  for (; i + 4 <= x.length; i += 4) {
+    a += x[i] * y[i];
+    b += x[i + 1] * y[i + 1];
+    c += x[i + 2] * y[i + 2];
+    d += x[i + 3] * y[i + 3];
+  }
+  for (; i < x.length; i++) a += x[i] * y[i];
+  return a + b + c + d;
 }
 
 class Cache {  // the keys and values of the tokens read so far
@@ -67,9 +74,11 @@ function gelu(x) {
 }
 
 function softmax(x) {  // (n,) → (n,)
-  const max = x.reduce((a, b) => Math.max(a, b)), y = Float64Array.from(x, (x) => Math.exp(x - max));
-  const sum = y.reduce((a, b) => a + b);
-  return Float32Array.from(y, (y) => y / sum);
+  let max = -Infinity, sum = 0;
+  for (let i = 0; i < x.length; i++) max = Math.max(max, x[i]);
+  const y = x.map((x) => Math.exp(x - max));
+  for (let i = 0; i < x.length; i++) sum += y[i];
+  return y.map((y) => y / sum);
 }
 
 function split_heads(x, n_head, T) {  // (T, C) → H × (T, D)
@@ -92,14 +101,8 @@ function merge_heads(heads, T) {  // H × (T, D) → (T, C)
 // softmax(q kᵀ / sqrt(D) + mask): how much each query attends to each key, for one head.
 // Query t is of token S - T + t: with the mask, its row ends there.
 function attention_weights(q, k, D) {  // (T, D), (S, D) → T rows
-  const T = q.length / D, S = k.length / D;
-  return Array.from({ length: T }, (_, t) => {
-    const scores = new Float32Array(S - T + t + 1);
-    for (let s = 0; s < scores.length; s++) {
-      scores[s] = dot(row(q, t, D), row(k, s, D)) / Math.sqrt(D);
-    }
-    return softmax(scores);
-  });
+  const queries = rows(q, D), keys = rows(k, D), n_past = keys.length - queries.length;
+  return queries.map((q, t) => softmax(Float32Array.from(keys.slice(0, n_past + t + 1), (k) => dot(q, k) / Math.sqrt(D))));
 }
 
 function gather(weights, v, D) {  // weights @ v: T rows, (S, D) → (T, D)
@@ -155,11 +158,8 @@ function forward(params, tokens, cache, off) {  // T → (T, C)
 
 // The logits: the inner product of x with the embedding of every token.
 function unembed({ wte, ln_f }, x) {  // (T, C) → (T, V)
-  const C = ln_f.g.length, T = x.length / C, V = wte.length / C, y = new Float32Array(T * V);
-  for (let v = 0; v < V; v++) {
-    const w_v = row(wte, v, C);
-    for (let t = 0; t < T; t++) y[t * V + v] = dot(row(x, t, C), w_v);
-  }
+  const C = ln_f.g.length, V = wte.length / C, xs = rows(x, C), y = new Float32Array(xs.length * V);
+  rows(wte, C).forEach((w, v) => xs.forEach((x, t) => { y[t * V + v] = dot(x, w); }));
   return y;
 }
 

@@ -60,7 +60,6 @@ function concatenate(Type, arrays) {
   return all;
 }
 
-const rows = (x, n) => Array.from({ length: x.length / n }, (_, t) => row(x, t, n));
 const first = (x, n) => concatenate(Float32Array, rows(x, n).map((x) => x.subarray(0, page.numbers)));
 const average = (x) => x.reduce((a, b) => a + b, 0) / x.length;
 const length = (x) => Math.sqrt(dot(x, x));
@@ -78,14 +77,19 @@ function likeliest(logits) {
     top.splice(at < 0 ? top.length : at, 0, i);
     top.length = Math.min(top.length, page.top);
   }
-  const total = logits.reduce((sum, z) => sum + Math.exp(z - logits[top[0]]), 0);
-  return { tokens: top, p: top.map((i) => Math.exp(logits[i] - logits[top[0]]) / total) };
+  const max = logits[top[0]], total = sumOfExp(logits, max);
+  return { tokens: top, p: top.map((i) => Math.exp(logits[i] - max) / total) };
+}
+function sumOfExp(logits, max) {
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max);
+  return sum;
 }
 
 // How well a token was foreseen: surprisal in bits, and rank, 1 for the likeliest
 function surprise(logits, token) {
-  const max = logits.reduce((a, b) => Math.max(a, b)), total = logits.reduce((sum, z) => sum + Math.exp(z - max), 0);
-  return { bits: (Math.log(total) - (logits[token] - max)) / Math.LN2, rank: 1 + logits.reduce((n, z) => n + (z > logits[token]), 0) };
+  const max = logits[likeliest(logits).tokens[0]], likelier = logits.filter((z) => z > logits[token]);
+  return { bits: (Math.log(sumOfExp(logits, max)) - (logits[token] - max)) / Math.LN2, rank: 1 + likelier.length };
 }
 
 // Read tokens after those in the cache → the arrays of a pass for these tokens alone.
