@@ -5,6 +5,7 @@ import json
 import random
 import unicodedata
 import warnings
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -96,7 +97,15 @@ def test_a_notebook_shows_it_and_a_file_keeps_it(tiny, tmp_path):
     page.save(path)
     page.save(str(path))
     assert path.read_bytes() == page.html.encode()
-    assert page._repr_html_().startswith("<iframe ")
+    frames = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            frames.append((tag, dict(attributes)))
+
+    Reader().feed(page._repr_html_())
+    ((tag, attributes),) = frames
+    assert (tag, attributes["srcdoc"]) == ("iframe", page.html)
     assert repr(page) < "<minigpt2.page.document.Page p"
     for place, error in (
         (tmp_path, IsADirectoryError),
@@ -159,6 +168,7 @@ def test_a_typed_text_is_read_as_numpy_reads_it(tiny, held, show, text):
     )
     ids = tiny.tokenizer.encode(text) or [tiny.tokenizer.eot]
     assert page.evaluate("[...ids]") == ids
+    assert not page.is_visible("#fixed")
     data = explain(held, text)
     assert page.evaluate("a.pieces") == data["pieces"]
     logits = np.array(page.evaluate("[...a.logits]"))
@@ -241,6 +251,14 @@ def test_the_next_token_by_the_cache_is_the_whole_pass(tiny, held, show):
             found = answer(page, ids[:n], switches)
             assert worker.evaluate(read) == again
         assert_same(found, data)
+    answer(page, ids[:5], ON)
+    assert_same(answer(page, ids, off), data)  # ON's cache is not taken
+    answer(page, ids[:5], off)
+    ids[2] += 1  # nor that of another beginning
+    params = without(held.params, 6, off)
+    logits = minigpt2.GPT2(tiny.config, params).logits(ids)
+    found = answer(page, ids, off)["logits"]
+    assert np.abs(found - logits[-1]).max() < 1e-4
 
 
 # Its tokenizer
@@ -480,6 +498,28 @@ def test_a_long_prompt_is_read_when_the_page_opens(tiny, held, show):
     assert page.evaluate("!written.vectors && ids.length") == 250
     logits = np.array(page.evaluate("[...a.logits]"))
     assert np.abs(logits - held.logits(tiny.tokenizer.encode(text))[-1]).max() < 1e-4
+
+
+@browser
+def test_it_runs_in_the_frame_of_a_notebook(tiny, chromium, tmp_path):
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(
+        f"<!doctype html><pre>1</pre>{tiny.explain(TEXT)._repr_html_()}"
+    )
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    problems = []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(notebook.as_uri())
+    frame = page.frames[1]
+    frame.wait_for_selector("html[data-ready]", state="attached")
+    before = frame.evaluate("ids.length")
+    frame.click("#step")
+    until(frame, f"!busy && ids.length === {before + 1}")
+    frame.click("#findings a >> nth=0")
+    context.close()
+    assert problems == []
 
 
 @browser

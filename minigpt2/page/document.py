@@ -72,9 +72,7 @@ def page_of(gpt2: Model, prompt: str, allow_special: bool, name: str) -> Page:
         "most": MOST_NUMBERS,
     }
     whole = page(data)
-    if (
-        len(whole.encode()) > MOST_BYTES
-    ):  # a long prompt: the page itself makes its pass
+    if len(whole.encode()) > MOST_BYTES:  # a long prompt, whose pass is then made there
         data["arrays"] = {name: data["arrays"][name] for name in VOCABULARY}
         whole = page(data)
     return Page(whole)
