@@ -2,14 +2,19 @@
 against plain references."""
 
 import json
+import os
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from helpers import TINY, log_softmax, run
 
+from minigpt2.commands.compare import encoded, parts_of
+from minigpt2.files.text import stream_texts
 from minigpt2.generate import generate_tokens
 from minigpt2.sampling import Sampling
-from minigpt2.score import Tally, classes, ranks, score
+from minigpt2.score import Tally, classes, ranks, score, sliding_windows
 
 HEAD = "The king went to the forest, and there he met an old woman.\n"
 TEXT = HEAD + "‘Where are you going?’ she asked.\n\nHe said that he did not know. " * 30
@@ -126,9 +131,6 @@ def test_what_is_too_short_is_left_out_by_name(tmp_path):
 
 
 def test_a_pipe_is_read_once_and_whole(tmp_path):
-    import os
-    import threading
-
     if os.name != "posix":
         pytest.skip("makes a named pipe")
     (tmp_path / "text").write_text(TEXT)
@@ -145,22 +147,19 @@ def test_a_pipe_is_read_once_and_whole(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--compare"], ["--compare", "--own"]])
-def test_memory_does_not_grow_with_the_file(tmp_path, options):
-    """A text without a line break, and one of many texts: peak memory, by the kernel."""
-    import resource
-
-    peaks = []
-    program = (
-        "import resource, sys; from minigpt2.commands.score import main; main();"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
-    assert resource  # POSIX
-    for times in 1, 40:
-        line = "the king and his daughter went away " * 400 * times
-        (tmp_path / "text").write_text(line)
-        done = run(
-            str(tmp_path / "text"), "--json", *TINY, *options, program=("-c", program)
-        )
-        peaks.append(int(done[2]))
-    assert peaks[1] < peaks[0] + 3000  # kB; the longer one has 562
+def test_memory_does_not_grow_with_the_file(tiny, tmp_path):
+    """Of one long line, of many texts, and of one whose end nobody asks for."""
+    line = "the king and his daughter went away "
+    for between in "", "\n\n":
+        (tmp_path / "text").write_text((line * 2000 + between) * 40)  # 2.9 MB
+        tracemalloc.start()
+        for _, parts in stream_texts(parts_of(str(tmp_path / "text")), "blank"):
+            for window, _ in sliding_windows(encoded(tiny, parts), 256):
+                assert len(window) <= 256
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2_500_000, between  # less than the text; its ids are 5 MB
+    (tmp_path / "text").write_text(line * 600_000)  # 22 MB
+    status, out, _ = command("--compare", "--own", str(tmp_path / "text"), "--json")
+    assert status == 0
+    assert [row["tokens"] for row in json.loads(out)] == [127, 127]
