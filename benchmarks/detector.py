@@ -52,7 +52,7 @@ PROMPT, SHORTEST = 32, 20  # tokens: of a prompt, and of a passage's first parag
 
 
 class Way(NamedTuple):
-    """A setting of the model's, or what is done to its texts."""
+    """A setting of the model's."""
 
     name: str
     sampling: Sampling
