@@ -1,6 +1,7 @@
 """How far a text wanders from its prompt.
 
     python benchmarks/drift.py [--model 124M] [--prompts FILE] [--svg drift.svg]
+    python benchmarks/drift.py --prompts FILE --split blank --cut 32 --written
 
 Each prompt is continued at temperature 1 among the --top-k likeliest, in --samples ways,
 as far as the context window goes. Then, token by token and paragraph by paragraph:
@@ -21,6 +22,10 @@ close   How close each paragraph stays to its prompt: the cosine between their v
         The baseline is the mean cosine with the other prompts' vectors. A paragraph is
         what blank lines separate, or line breaks where there are none; with --paragraph N
         it is N tokens.
+
+FILE has one prompt a line, or as --split says. With --cut, the prompts are the beginnings
+of longer texts, such as transcripts; with --written, what follows is what stands there,
+and the model writes nothing: how far do people wander?
 """
 
 import argparse
@@ -29,12 +34,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from prompts import PROMPTS, cut_texts, read_texts
 
 import minigpt2
 from minigpt2.commands.console import choose_model, fail, run
 from minigpt2.files.checkpoint import CheckpointError
 from minigpt2.files.progress import Progress, notice
 from minigpt2.files.save import replace
+from minigpt2.files.text import SPLIT_HELP, SPLITS
 from minigpt2.files.transfer import DownloadError
 from minigpt2.generate import generate_tokens
 from minigpt2.learning.curve import Curve, draw
@@ -42,24 +49,6 @@ from minigpt2.model import Array, Cache, blocks
 from minigpt2.sampling import Sampling
 from minigpt2.score import score
 
-PROMPTS = (
-    "Once upon a time there was a king who had three daughters, and the youngest",
-    "The old sailor sat down by the fire and began to tell of the great storm",
-    "In the middle of the forest stood a little house, in which there lived a witch",
-    "The dragon had slept in his cave for a hundred years upon a heap of gold",
-    "A poor tailor was sewing a coat when he heard somebody knock at the window",
-    "The bear said to the fox that winter was coming and that he must find a den",
-    "On the day of the wedding the prince rode to the castle on a white horse",
-    "The boy climbed the mountain to bring back the water that would heal his mother",
-    "The miller had an ass which had carried sacks of corn to the mill for years",
-    "There was no bread left in the house, and the children were crying with hunger",
-    "The frog came up out of the well with the golden ball in his wide mouth",
-    "Three soldiers came home from the war, and in their pockets was not a penny",
-    "The queen looked into the mirror every morning and asked it the same question",
-    "An eagle seized the hen and flew with her over the sea to a rocky island",
-    "The giant laughed so loud that the apples fell from all the trees in the garden",
-    "When the ship was about to sink, the fisherman saw a light upon the shore",
-)
 Paragraph = tuple[float, list[int]]  # where its middle is, and its tokens
 
 
@@ -190,7 +179,12 @@ def main() -> None:
     add = parser.add_argument
     add("--model", help="as for minigpt2 (default 124M)")
     add("--weights", metavar="DIR", help="where models live")
-    add("--prompts", type=Path, metavar="FILE", help="one a line, at least two")
+    add("--prompts", type=Path, metavar="FILE", help="at least two, as --split says")
+    add("--split", choices=SPLITS, default="line", help=f"{SPLIT_HELP} (default line)")
+    add("--cut", type=int, metavar="N", help="prompts are the first N tokens of texts")
+    add(
+        "--written", action="store_true", help="with --cut: measure how the texts go on"
+    )
     add("--limit", type=int, metavar="N", help="only the first N prompts")
     add("--samples", type=int, default=4, help="texts for each prompt (default 4)")
     add("--tokens", type=int, help="of each text (default: as the window allows)")
@@ -199,27 +193,37 @@ def main() -> None:
     add("--seed", type=int, default=0)
     add("--svg", type=Path, metavar="FILE", help="draw a picture, too")
     args = parser.parse_args()
-    for name in "samples", "tokens":
+    if args.written and args.cut is None:
+        fail("--written is what stands after --cut tokens: add --cut")
+    if args.prompts is None and (args.cut or args.split != "line"):
+        fail("--cut and --split are for a file: add --prompts")
+    for name in "samples", "tokens", "cut":
         value = getattr(args, name)
         if value is not None and value < 1:
             fail(f"{name} is {value}, expected 1 or more")
     try:
-        file = args.prompts
-        texts = file.read_text(encoding="utf-8").splitlines() if file else PROMPTS
         gpt2 = minigpt2.load(choose_model(args.model, args.weights), args.weights)
-        encode = gpt2.tokenizer.encode
-        prompts = [encode(text) for text in texts if text.strip()][: args.limit]
-        if len(prompts) < 2:
-            fail("at least two prompts are needed")
-        length = gpt2.config.n_ctx + 1 - max(map(len, prompts))
+        if args.prompts:
+            texts = list(islice(read_texts(gpt2, args.prompts, args.split), args.limit))
+        else:
+            texts = [gpt2.tokenizer.encode(text) for text in PROMPTS][: args.limit]
+        longest = args.cut or max(map(len, texts), default=0)
+        length = gpt2.config.n_ctx + 1 - longest
         length = min(length, args.tokens or length)
         if length < 1:
-            fail(f"a prompt fills the window of {gpt2.config.n_ctx} tokens")
+            how = "cut them: --cut" if args.cut is None else "let --cut be less"
+            fail(f"a prompt fills the window of {gpt2.config.n_ctx} tokens: {how}")
+        follow = length if args.written else 0
+        prompts, written = cut_texts(texts, args.cut, follow)
+        if len(prompts) < 2:
+            fail("at least two prompts are needed")
         gains, found = [], []  # found: prompt, number and middle of a paragraph; vector
         progress = Progress("prompts", len(prompts), unit="prompts", size=1)
         for p, prompt in enumerate(prompts):
             settings = length, args.samples, args.top_k, (args.seed, p)
-            tokens = continue_all(gpt2, prompt, *settings)
+            tokens = np.array([written[p]])
+            if not args.written:
+                tokens = continue_all(gpt2, prompt, *settings)
             another = np.resize(prompts[p - 1], len(prompt)).tolist()
             gains.append(
                 [
@@ -257,7 +261,8 @@ def main() -> None:
     for number, count, middle, mine, others in close_rows:
         print(f"| {number} | {count} | {middle:.0f} | {mine:.3f} | {others:.3f} |")
     if args.svg:
-        many = [row for row in close_rows if 4 * row[1] >= args.samples * len(prompts)]
+        most = len(prompts) * (1 if args.written else args.samples)
+        many = [row for row in close_rows if 4 * row[1] >= most]
         drawing = picture(gain_rows, many)
         replace(args.svg, [drawing.encode()])
         notice(f"drawn: {args.svg}")

@@ -13,7 +13,8 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 48  # margins
 class Plot:
     """A drawing in which x and y go over ranges (low, high), in logarithms or not.
 
-    What is outside the ranges is cut off. Every shape may have a name, in the legend.
+    What is outside the ranges is cut off. Every shape may have a name, in the legend: at
+    the top right, or, if `low`, at the bottom right, the last at the bottom.
     """
 
     def __init__(
@@ -22,8 +23,10 @@ class Plot:
         x: tuple[str, float, float],
         y: tuple[str, float, float],
         log: bool = False,
+        low: bool = False,
     ) -> None:
-        self.log, self.legend = log, 0
+        self.log, self.low = log, low
+        self.legend: list[tuple[str, str]] = []  # names and colours
         (x_title, *self.x), (y_title, *self.y) = x, y
         middle = (TOP + HEIGHT - BOTTOM) / 2
         self.shapes = [
@@ -76,15 +79,18 @@ class Plot:
 
     def name(self, colour: str, name: str) -> None:
         if name:
-            self.legend += 1
-            at = TOP + 16 * self.legend
-            self.shapes.append(text(WIDTH - RIGHT - 8, at, "end", name, colour))
+            self.legend.append((name, colour))
 
     def svg(self) -> str:
         box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
         first = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>'
         paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
-        return "\n".join([first, paper, *self.shapes, "</svg>", ""])
+        top = HEIGHT - BOTTOM - 16 * len(self.legend) - 12 if self.low else TOP
+        names = [
+            text(WIDTH - RIGHT - 8, top + 16 * i, "end", *named)
+            for i, named in enumerate(self.legend, start=1)
+        ]
+        return "\n".join([first, paper, *self.shapes, *names, "</svg>", ""])
 
 
 def line(places: Points, colour: str, width: float = 1, dashed: bool = False) -> str:

@@ -134,7 +134,7 @@ def measure(
         log_p = choices.log_p_of_each(gpt2.params, gpt2.config, tokens)
         return {"items": 1, "tokens": len(log_p), "right": int(log_p.argmax() == first)}
     scores = score(gpt2.params, gpt2.config, tokens[None], first)
-    log_p, likeliest = (array[0] for array in scores)
+    log_p, likeliest = scores.log_p[0], scores.likeliest[0]
     sums = {"items": 1, "tokens": len(log_p), "log_p": float(log_p.sum())}
     if CORPORA[corpus].form == "passages":
         right = likeliest == tokens[first:]

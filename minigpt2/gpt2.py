@@ -1,9 +1,10 @@
 """A model and its tokenizer behind one face."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,12 +12,22 @@ from .files.checkpoint import read_model
 from .generate import Options, generate_text
 from .model import Array, Cache, Config, Params, nest, unembed
 from .sampling import Sampling, check_type
-from .score import log_probabilities
+from .score import log_p_after, log_probabilities
 from .speed.prefill import prefill
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from .page.document import Page
+
+
+class Choice(NamedTuple):
+    """An answer to a prompt, and how likely it is there: natural logarithms."""
+
+    text: str
+    log_probability: float  # of its tokens, after the prompt
+    per_token: float  # that, divided by their number
+    gain: float  # that, less what it is after nothing
+    tokens: int
 
 
 class GPT2:
@@ -132,6 +143,84 @@ class GPT2:
         name = self._directory.name if self._directory else "a model in memory"
         model = Model(self.params, self.config, self.tokenizer)
         return page_of(model, prompt, allow_special, name)
+
+    def choose(
+        self,
+        prompt: str,
+        choices: Sequence[str],
+        by: str = "log_probability",
+        instead: str = "",
+    ) -> list[Choice]:
+        """How likely each of several answers is after a prompt: the best first, `by`
+        one of three figures. (Equal ones are in the order given.)
+
+        log_probability  is that of all the tokens of the answer, so that it is a choice
+                         among just these texts; a longer one has more tokens to lose by
+        per_token        is this divided by their number
+        gain             is log_probability less that of the same answer after nothing
+                         (`<|endoftext|>`) or after the text `instead`. Why: what means the
+                         same shares its probability, and a common phrase gets much of it
+                         after any prompt. The gain is what this prompt adds: the pointwise
+                         mutual information (Holtzman et al. 2021, "Surface Form
+                         Competition", where `instead` is " A:" or the like)
+
+        The tokens are those of prompt + answer as one text. Of a prompt that does not fit
+        the window together with the longest answer, only the end is read, with a warning.
+
+        Raises ValueError for an answer that is empty, fills the window, or merges with the
+        end of the prompt into one token, and for another `by`; TypeError for what is no
+        text.
+        """
+        if by not in Choice._fields[1:4]:
+            named = ", ".join(Choice._fields[1:4])
+            raise ValueError(f"by is {by!r}, expected one of {named}")
+        context, answers = self.answers(prompt, choices)
+        model = self.params, self.config
+        log_p = log_p_after(*model, context, answers)
+        before = self.answers(instead, choices) if instead else ([], answers)
+        without = log_p_after(
+            *model, before[0] or self.tokenizer.beginning(), before[1]
+        )
+        found = [
+            Choice(text, after, after / len(answer), after - alone, len(answer))
+            for text, answer, after, alone in zip(
+                choices, answers, log_p, without, strict=True
+            )
+        ]
+        return sorted(found, key=lambda choice: getattr(choice, by), reverse=True)
+
+    def answers(
+        self, prompt: str, choices: Sequence[str]
+    ) -> tuple[list[int], list[list[int]]]:
+        """The tokens of a prompt, and those that each answer adds to them. Raises as
+        `choose` does."""
+        check_type("prompt", prompt, str)
+        if isinstance(choices, str):
+            raise TypeError(f"choices is {choices!r:.80}, expected several texts")
+        if not choices:
+            raise ValueError("choices is empty, expected one text or more")
+        encode, n_ctx = self.tokenizer.encode, self.config.n_ctx
+        context, answers = encode(prompt), []
+        for text in choices:
+            check_type("an answer", text, str)
+            whole = encode(prompt + text)
+            if not text:
+                raise ValueError("an answer is empty")
+            if whole[: len(context)] != context or len(whole) == len(context):
+                problem = f"{text!r:.80} merges with the end of the prompt"
+                ending = f"{prompt[-40:]!r} into one token"
+                how = "a word begins with its space, so let the answer begin with it"
+                raise ValueError(f"{problem}, {ending}: {how}")
+            answers.append(whole[len(context) :])
+        longest = max(map(len, answers))
+        room = n_ctx - longest
+        if room < 1:
+            limit = f"the window has {n_ctx}, one of which is the prompt's"
+            raise ValueError(f"an answer has {longest} tokens, {limit}")
+        if len(context) > room:
+            read = f"the model reads its last {room}"
+            warnings.warn(f"the prompt has {len(context)} tokens, {read}", stacklevel=3)
+        return context[-room:] or self.tokenizer.beginning(), answers
 
 
 def open_model(directory: str | Path) -> GPT2:

@@ -6,7 +6,9 @@
 most.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,15 @@ from .model import Array, Cache, Config, Params, unembed
 from .speed.prefill import prefill
 
 LOGITS_AT_ONCE = 64  # rows of n_vocab logits held at a time
+LIKELIEST = 10, 100, 1000  # GLTR's classes: Gehrmann et al. 2019, section 3
+
+
+class Scores(NamedTuple):
+    """How each token was foreseen: arrays of one shape."""
+
+    log_p: Array  # float64, natural
+    likeliest: Array  # the likeliest token in its place
+    rank: Array  # of the token itself among all: 1 is the likeliest
 
 
 def foresee(
@@ -28,6 +39,12 @@ def foresee(
     B, T = tokens.shape
     x = prefill(params, tokens[:, :-1], Cache(config, B, n_ctx=T - 1))  # (B, T - 1, C)
     rows = x[:, first - 1 :].reshape(-1, config.n_embd)  # row t foresees token t + 1
+    return distributions(params, rows)
+
+
+def distributions(params: Params, rows: Array) -> Iterator[Array]:
+    """The log-probabilities of the next token after final vectors (rows, C): float32
+    (LOGITS_AT_ONCE, V) at a time, as `foresee` has them."""
     for row in range(0, len(rows), LOGITS_AT_ONCE):
         logits = unembed(params, rows[row : row + LOGITS_AT_ONCE])  # (rows, V)
         with np.errstate(invalid="ignore"):
@@ -38,22 +55,43 @@ def foresee(
         yield log_p
 
 
-def score(
-    params: Params, config: Config, tokens: Array, first: int = 1
-) -> tuple[Array, Array]:
-    """How each token of int (B, T) from place `first` on was foreseen: its
-    log-probability, float64 (B, T - first), and the likeliest token there, int of that
-    shape."""
+def score(params: Params, config: Config, tokens: Array, first: int = 1) -> Scores:
+    """How each token of int (B, T) from place `first` on was foreseen: (B, T - first)."""
     targets = tokens[:, first:]
-    log_p, likeliest = np.empty(targets.size), np.empty(targets.size, np.int64)
+    found = scores_of(foresee(params, config, tokens, first), targets.reshape(-1))
+    return Scores(*(each.reshape(targets.shape) for each in found))
+
+
+def scores_of(log_p: Iterable[Array], tokens: Array) -> Scores:
+    """How each of tokens (n,) was foreseen, by blocks of `foresee` with n rows in all."""
+    found = Scores(*(np.empty(len(tokens), kind) for kind in (float, int, int)))
     done = 0
-    for block in foresee(params, config, tokens, first):
+    for block in log_p:  # (rows, V)
         part = slice(done, done + len(block))
-        target = targets.reshape(-1)[part, None]
-        log_p[part] = np.take_along_axis(block, target, axis=-1)[:, 0]
-        likeliest[part] = block.argmax(-1)
+        found.log_p[part] = own(block, tokens[part])
+        found.likeliest[part] = block.argmax(-1)
+        found.rank[part] = ranks(block, tokens[part])
         done += len(block)
-    return log_p.reshape(targets.shape), likeliest.reshape(targets.shape)
+    return found
+
+
+def own(x: Array, tokens: Array) -> Array:  # (rows, V), (rows,) → (rows,)
+    """The one number in each row that is the token's."""
+    y: Array = np.take_along_axis(x, tokens[:, None], axis=-1)[:, 0]
+    return y
+
+
+def ranks(x: Array, tokens: Array) -> Array:  # (rows, V), (rows,) → int (rows,)
+    """The place of each token among all, by logits or log-probabilities x: 1 is the
+    likeliest. Those that are equally likely share the best place."""
+    likelier: Array = np.count_nonzero(x > own(x, tokens)[:, None], axis=-1)
+    return 1 + likelier
+
+
+def classes(rank: Array) -> Array:  # int (…) → int (…)
+    """GLTR's four colours: 0 for a token among the 10 likeliest, 1 among the 100, 2 among
+    the 1000, 3 beyond."""
+    return np.searchsorted(LIKELIEST, rank)
 
 
 def sliding_windows(
@@ -93,8 +131,61 @@ def log_probabilities(
     window that holds it.
     """
     cut = sliding_windows([text], config.n_ctx, stride)
-    scores = [score(params, config, tokens[None], first)[0][0] for tokens, first in cut]
+    scores = [
+        score(params, config, window[None], first).log_p[0] for window, first in cut
+    ]
     return np.concatenate([np.empty(0), *scores])
+
+
+class Tally:
+    """Sums over the tokens of a text: how surprising they were, in bits, and how many of
+    them are in each of `classes`."""
+
+    def __init__(self) -> None:
+        self.tokens, self.bits, self.squares = 0, 0.0, 0.0
+        self.classes = np.zeros(len(LIKELIEST) + 1, int)
+
+    def add(self, scores: Scores) -> None:
+        bits = -scores.log_p / np.log(2)
+        self.tokens += bits.size
+        self.bits += float(bits.sum())
+        self.squares += float((bits * bits).sum())
+        found = classes(scores.rank).reshape(-1)
+        self.classes += np.bincount(found, minlength=len(self.classes))
+
+    @property
+    def mean(self) -> float:
+        """The mean surprisal of a token, in bits."""
+        return self.bits / self.tokens
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation of the surprisal of a token, in bits."""
+        return math.sqrt(max(0.0, self.squares / self.tokens - self.mean**2))
+
+    @property
+    def shares(self) -> list[float]:
+        """How much of the tokens is in each class."""
+        return [float(share) for share in self.classes / self.tokens]
+
+
+def log_p_after(
+    params: Params, config: Config, context: Sequence[int], texts: Sequence[list[int]]
+) -> list[float]:
+    """The log-probability of each of some texts after the same context, which is read
+    once: its keys and values serve them all. A text and the context fit the window."""
+    longest = max(map(len, texts))
+    cache = Cache(config, n_ctx=len(context) + longest - 1)
+    last = prefill(params, np.array([context]), cache)[0, -1:]  # (1, C)
+    found = []
+    for text in texts:
+        tokens, rows = np.array(text), last
+        if len(text) > 1:
+            cache.length = len(context)  # forget the text before
+            rest = prefill(params, tokens[None, :-1], cache)[0]
+            rows = np.concatenate([last, rest])  # (T, C): row t foresees token t
+        found.append(float(scores_of(distributions(params, rows), tokens).log_p.sum()))
+    return found
 
 
 if __name__ == "__main__":  # the command python -m minigpt2.score

@@ -118,9 +118,34 @@ def test_the_tables_and_the_picture(tmp_path):
     assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 4
 
 
+@pytest.mark.slow
+def test_transcripts_are_cut_and_measured_as_they_are_written(tiny, tmp_path):
+    texts = [
+        f"{who} went to the forest.\n‘Who is there?’ " * 4 for who in ("He", "Ann")
+    ]
+    (tmp_path / "texts").write_text("\n\n".join([*texts, "Too short."]))
+    options = ["--prompts", tmp_path / "texts", "--cut=8", "--tokens=20", "--written"]
+    status, out, err = command("--split=blank", *options)
+    assert status == 0
+    assert "left out: 1 of 3 texts have less than 28 tokens" in err
+    tokens = [tiny.tokenizer.encode(text.strip()) for text in texts]
+    each = [
+        drift.gain(tiny, ids[:8], [tiny.tokenizer.eot], np.array([ids[8:28]]))[0]
+        for ids in tokens
+    ]
+    first = out.splitlines()[2].split(" | ")
+    assert float(first[1]) == pytest.approx(np.mean([g[0] for g in each]), abs=6e-4)
+    assert command("--split=blank", *options[:-1], "--samples=1")[1] != out
+    status, _, err = command(*options)  # one a line: then all are too short
+    assert (status, err.count("\n")) == (2, 2) and "at least two" in err
+
+
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
+        ("--written", "--written is what stands after --cut tokens: add --cut"),
+        ("--cut=4", "--cut and --split are for a file: add --prompts"),
+        ("--split=blank", "--cut and --split are for a file: add --prompts"),
         ("--limit=1", "at least two prompts are needed"),
         ("--prompts=/there/is/nothing", "/there/is/nothing"),
         ("--samples=0", "samples is 0, expected 1 or more"),

@@ -77,7 +77,20 @@ minigpt2.score latin                         | latin: not valid UTF-8 (byte 3)
 minigpt2.score utf16                         | utf16: this is UTF-16: save it as UTF-8
 minigpt2.score empty                         | the text is empty
 minigpt2.score                               | the text is empty
-minigpt2.score text text                     | unrecognized arguments: text
+minigpt2.score text text                     | 2 files: --compare shows several side by side
+minigpt2.score text --split=word             | argument --split: invalid choice: 'word'
+minigpt2.score text --own                    | --own is a part of --compare, which is missing
+minigpt2.score text --compare --seed=1       | --seed is a part of --own, which is missing
+minigpt2.score text --compare --choices      | --compare has no meaning with --choices
+minigpt2.score text --compare --top=1        | --top has no meaning with --compare
+minigpt2.score text --compare --own --seed=-1 | seed is -1, expected 0 or more
+minigpt2.score text --compare --own --top-k=-1 | top-k is -1, expected 0 or more
+minigpt2.score text --compare --own --temperature=nan | temperature is nan
+minigpt2.score --compare text empty          | empty: the text is empty
+minigpt2.score --compare text latin --json   | latin: not valid UTF-8 (byte 3)
+minigpt2.score --compare text none           | none: No such file or directory
+minigpt2.score text --choices --model=tiny   | text, line 1: not JSON (Expecting value
+minigpt2.score text --by=gain                | --by is a part of --choices, which is missing
 minigpt2.score text --model=nothing          | unknown model 'nothing'
 minigpt2.score text --model=124M             | the model tiny needs no network
 minigpt2.score text --stride=0               | stride is 0, expected 1 or more

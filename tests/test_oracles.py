@@ -449,3 +449,33 @@ def test_the_gain_of_a_prompt_is_that_of_transformers(torch, transformers):
         )
         theirs = without - after[len(prompt) - 1 :]
         assert np.abs(ours - theirs).max() < LOSS_TOLERANCE
+
+
+def test_ranks_and_the_figures_of_choices_are_those_of_transformers(
+    torch, transformers
+):
+    """What python -m minigpt2.score shows, and gpt2.choose."""
+    oracle = transformers.GPT2LMHeadModel.from_pretrained(TINY, dtype=torch.float32)
+    gpt2 = minigpt2.load(TINY)
+    tokens = random_tokens(gpt2.config, 250)
+    found = score.score(gpt2.params, gpt2.config, tokens[None])
+    with torch.no_grad():
+        logits = oracle.eval()(torch.tensor(tokens[None])).logits[0, :-1].numpy()
+    own = np.take_along_axis(logits, tokens[1:, None], axis=-1)
+    # those that are as likely but for rounding may be on either side
+    most, least = ((logits > own + side).sum(-1) + 1 for side in (-1e-4, 1e-4))
+    assert ((least <= found.rank[0]) & (found.rank[0] <= most)).all()
+    assert (most - least).mean() < 2
+
+    encode, eot = gpt2.tokenizer.encode, [gpt2.tokenizer.eot]
+    prompt, texts = "Once upon a time there was a", [" king", " queen who had no child"]
+    for choice in gpt2.choose(prompt, texts):
+        context, whole = encode(prompt), encode(prompt + choice.text)
+        answer = whole[len(context) :]
+        losses = [
+            transformers_losses(oracle, torch, [*before, *answer], 256, 256)
+            for before in (context, eot)
+        ]
+        after, alone = (-loss[len(loss) - len(answer) :].sum() for loss in losses)
+        expected = after, after / len(answer), after - alone
+        assert choice[1:4] == pytest.approx(expected, abs=LOSS_TOLERANCE)

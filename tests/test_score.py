@@ -2,14 +2,16 @@
 
 import json
 import os
+from collections import deque
 
 import numpy as np
 import pytest
 from helpers import log_softmax, run
 
 import minigpt2
-from minigpt2.commands.score import Surprises, print_summary
-from minigpt2.score import log_probabilities, score, sliding_windows
+from minigpt2.commands.score import print_summary
+from minigpt2.commands.surprises import Surprises
+from minigpt2.score import Scores, log_probabilities, score, sliding_windows
 
 EXCERPT = (
     "There was once a poor woodcutter, who lived with his wife and his two children "
@@ -89,7 +91,7 @@ def test_a_smaller_stride_gives_more_context(tiny):
 
 def test_a_batch_is_scored_as_its_rows_are(small):
     tokens = np.random.default_rng(0).integers(0, 1000, (3, 40))
-    log_p, likeliest = score(small.params, small.config, tokens, 5)
+    log_p, likeliest, _ = score(small.params, small.config, tokens, 5)
     assert log_p.shape == likeliest.shape == (3, 35)
     for row in range(3):
         logits = small.logits(tokens[row, :-1])
@@ -111,14 +113,17 @@ def command(*arguments, text=None, env=None):
 def test_the_command_counts_from_end_of_text(tiny, tmp_path):
     text = "Where is the king’s daughter?\n" * 30
     ids = [tiny.tokenizer.eot, *tiny.tokenizer.encode(text)]
-    bits = -log_probabilities(tiny.params, tiny.config, ids).sum() / np.log(2)
-    n = len(ids) - 1
+    each = -log_probabilities(tiny.params, tiny.config, ids) / np.log(2)
+    n, bits, deviation = len(ids) - 1, each.sum(), each.std()
     expected = f"{n} tokens, perplexity {2 ** (bits / n):.2f}\n"
     expected += f"{30 * 32} bytes, {bits / 960:.4f} bits per byte\n"
+    expected += f"surprisal {bits / n:.2f} bits a token, standard deviation"
+    expected += f" {deviation:.2f}\nrank among all: "
     (tmp_path / "text").write_bytes(text.encode())
     arguments = "--model=tiny", "--top=0"
-    assert command(str(tmp_path / "text"), *arguments) == (0, expected, "")
-    assert command(*arguments, text=text.encode()) == (0, expected, "")
+    found = command(str(tmp_path / "text"), *arguments)
+    assert found[0] == 0 and found[1].startswith(expected) and found[2] == ""
+    assert command(*arguments, text=text.encode()) == found
 
 
 def test_the_most_surprising_places(tiny):
@@ -151,7 +156,7 @@ def test_the_most_surprising_places(tiny):
     _, out, _ = command("--model=tiny", "--top=3", text=text.encode())
     line = f"line {place['line']}: {place['before']}[ En]{place['after']} → ["
     assert line in out
-    assert len(out.splitlines()) == 7
+    assert len(out.splitlines()) == 9
 
 
 def test_texts_of_a_file_are_scored_as_texts(tiny):
@@ -214,8 +219,9 @@ def test_json_is_json_and_nothing_else(tiny):
         assert (status, os.read(master, 99)) == (0, b"!")
         assert json.loads(out)["bytes"] == len(text)
         os.close(master), os.close(terminal)
-    worst = Surprises(tiny.tokenizer, 4096, 1, [""])
-    worst.add(np.array([tiny.tokenizer.eot, 5]), 1, np.array([-1e4]), np.array([6]))
+    worst = Surprises(tiny.tokenizer, 4096, 1, deque([""]))
+    scores = Scores(np.array([-1e4]), np.array([6]), np.array([4096]))
+    worst.add(np.array([tiny.tokenizer.eot, 5]), 1, scores)
     summary = json.dumps(worst.summary(), allow_nan=False)
     assert json.loads(summary)["perplexity"] is None
     print_summary(worst.summary())

@@ -7,7 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from minigpt2.files.text import as_text, read_file, split_texts
+from minigpt2.files.text import (
+    SPLITS,
+    as_text,
+    read_file,
+    read_parts,
+    split_texts,
+    stream_texts,
+)
 from minigpt2.learning import corpus
 from minigpt2.tokenizer import RELEASED_VOCABULARY, Tokenizer
 
@@ -74,10 +81,61 @@ def test_merge_lists_may_have_marks_and_any_line_breaks(tmp_path, end, mark):
             "a\n<|endoftext|>\n\n<|endoftext|>\nb",
             [("", "a\n"), ("<|endoftext|>\n\n<|endoftext|>\n", "b")],
         ),
+        (
+            "a<|endoftext|> <|endoftext|> b",
+            [("", "a"), ("<|endoftext|> <|endoftext|> ", "b")],
+        ),
     ],
 )
 def test_end_of_text_in_a_file_ends_a_text(text, expected):
     assert list(split_texts(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("blank", ["one\n two", "<|endoftext|> three"]),
+        ("line", ["one", " two", "<|endoftext|> three"]),
+        ("file", ["\none\n two\n \n\n<|endoftext|> three\n"]),
+        ("end", ["\none\n two\n \n\n", "three\n"]),
+    ],
+)
+def test_texts_are_told_apart_as_it_is_said(split, expected):
+    text = "\none\n two\n \n\n<|endoftext|> three\n"
+    found = list(split_texts(text, split))
+    assert [text for _, text in found] == expected
+    assert text.startswith("".join(before + text for before, text in found))
+
+
+def test_a_file_in_parts_is_the_same_as_whole():
+    """Wherever it is cut: in a character, a line break, a mark, or in white space."""
+    rng = np.random.default_rng(1)
+    pieces = ["a", "’", " ", "\n", "\r\n", "\r", "\t", "<|endoftext|>", "<|end", "\n\n"]
+
+    class Slowly:
+        def __init__(self, data):
+            self.data = data
+
+        def read(self, size):
+            n = min(len(self.data), int(rng.integers(1, 9)))
+            data, self.data = self.data[:n], self.data[n:]
+            return data
+
+    for _ in range(500):
+        data = "".join(rng.choice(pieces, rng.integers(15))).encode()
+        parts = list(read_parts(Slowly(data), ""))
+        assert "".join(parts) == as_text(data, "")
+        for split in SPLITS:
+            found = [(b, "".join(part)) for b, part in stream_texts(parts, split)]
+            assert found == list(split_texts(as_text(data, ""), split))
+            skipped = [before for before, _ in stream_texts(parts, split)]
+            assert skipped == [before for before, _ in found]
+
+
+def test_a_bad_byte_is_named_however_far_it_is(tmp_path):
+    (tmp_path / "text").write_bytes("’".encode() * 50_000 + b"\xe2\x80")
+    with pytest.raises(ValueError, match=r"not valid UTF-8 \(byte 150000\)"):
+        read_file(tmp_path / "text")
 
 
 def test_long_runs_of_spaces_are_read_at_once():

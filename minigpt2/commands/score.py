@@ -1,141 +1,86 @@
 """python -m minigpt2.score: perplexity, bits per byte, and the most surprising places."""
 
+import argparse
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
-
-import numpy as np
 
 from .. import load
 from ..files.checkpoint import CheckpointError
 from ..files.progress import Progress
-from ..files.text import read_file, split_texts
-from ..model import Array
-from ..score import score, sliding_windows
-from ..tokenizer import Tokenizer
-from .console import DEFAULT_MODEL, Parser, choose_model, fail, path, read_text
+from ..files.text import SPLIT_HELP, SPLITS, stream_texts
+from ..gpt2 import GPT2, Choice
+from ..sampling import Sampling
+from ..score import Scores, score, sliding_windows
+from .choose import choose_all
+from .compare import check, compare, parts_of
+from .console import DEFAULT_MODEL, Parser, choose_model, fail, path
+from .surprises import Surprises
 
-BEFORE, AFTER = 16, 8  # tokens shown around a surprising one
-TEXT_AT_ONCE = 1 << 16  # characters
-
-
-@dataclass
-class Place:
-    """A token of a text, the likeliest one in its place, and the tokens around it."""
-
-    bits: float
-    line: int  # from 1
-    byte: int  # from 0
-    before: Array
-    token: int
-    after: Array
-    likeliest: int
+Texts = Iterable[tuple[str, Iterator[str]]]
+# an option → the one it needs, and → those it has no meaning with
+NEEDS = {"own": "compare", "by": "choices"}
+NEEDS |= dict.fromkeys(("temperature", "top_k", "seed"), "own")
+WITHOUT = {
+    "compare": ("choices",),
+    "split": ("choices",),
+    "stride": ("choices", "own"),
+    "top": ("choices", "compare"),
+}
 
 
-class Surprises:
-    """The sums over the texts of a file, window by window, and the `top` most surprising
-    places: `<|endoftext|>`, which ends a text, is foreseen too, but is no text.
+def summarize(
+    gpt2: GPT2, texts: Texts, total: int, args: argparse.Namespace
+) -> dict[str, Any]:
+    """The figures of the texts of a file of `total` bytes (0: not known), which are read
+    one after the other."""
+    tokenizer, n_ctx = gpt2.tokenizer, gpt2.config.n_ctx
+    between: deque[str] = deque()
+    size = 0  # of the texts, in bytes
 
-    `between` is what the file has there, before the first text, before the second …
-    """
+    def tokens() -> Iterator[list[int]]:
+        """The ids of the texts, in parts, each text after what it begins after. The first
+        token of a text that nothing can come before is given, and not scored."""
+        nonlocal size
 
-    def __init__(
-        self, tokenizer: Tokenizer, n_vocab: int, top: int, between: list[str]
-    ) -> None:
-        self.tokenizer, self.top, self.between = tokenizer, top, iter(between)
-        raw = [*tokenizer.vocab, *[b""] * (n_vocab - len(tokenizer.vocab))]
-        self.lengths = np.array([len(token) for token in raw])  # (V,)
-        self.breaks = np.array([token.count(b"\n") for token in raw])  # (V,)
-        if tokenizer.eot is not None:
-            self.lengths[tokenizer.eot] = 0
-        first = next(self.between)
-        self.at, self.line = len(first.encode()), 1 + first.count("\n")
-        self.tokens, self.bytes, self.log_p = 0, 0, 0.0
-        self.places: list[Place] = []
+        def sized(parts: Iterable[str]) -> Iterator[str]:
+            nonlocal size
+            for part in parts:
+                size += len(part.encode())
+                yield part
 
-    def add(self, window: Array, first: int, log_p: Array, likeliest: Array) -> int:
-        """Take in window (T,), scored from place `first` on, and return how many bytes
-        that is."""
-        new = window[first:]
-        for place in self.places:  # those at the end of the last window lack an `after`
-            place.after = np.append(place.after, new[: AFTER - len(place.after)])
-        if self.tokens == 0 and self.tokenizer.eot is None:  # the first token is text
-            self.at += int(self.lengths[window[0]])
-            self.line += int(self.breaks[window[0]])
-        lengths, breaks = self.lengths[new], self.breaks[new]
-        n_bytes = int(lengths.sum())
-        for i in np.flatnonzero(new == self.tokenizer.eot):
-            text = next(self.between, "")
-            lengths[i], breaks[i] = len(text.encode()), text.count("\n")
-        bytes_to, breaks_to = np.cumsum(lengths), np.cumsum(breaks)
-        for i in np.argsort(log_p, kind="stable")[: self.top]:
-            place = Place(
-                bits=-float(log_p[i]) / math.log(2),
-                line=int(self.line + breaks_to[i] - breaks[i]),
-                byte=int(self.at + bytes_to[i] - lengths[i]),
-                before=window[max(0, first + i - BEFORE) : first + i],
-                token=int(new[i]),
-                after=new[i + 1 : i + 1 + AFTER],
-                likeliest=int(likeliest[i]),
-            )
-            self.places.append(place)
-        self.places.sort(key=lambda place: (-place.bits, place.byte))
-        del self.places[self.top :]
-        self.tokens += len(new)
-        self.bytes += n_bytes
-        self.at += int(bytes_to[-1])
-        self.line += int(breaks_to[-1])
-        self.log_p += float(log_p.sum())
-        return n_bytes
+        for number, (before, parts) in enumerate(texts):
+            between.append(before)
+            yield tokenizer.beginning() if number or tokenizer.eot is not None else []
+            yield from tokenizer.encode_parts(sized(parts))
 
-    def summary(self) -> dict[str, Any]:
-        """The figures, for JSON; log-probabilities are natural."""
-        with np.errstate(over="ignore"):
-            perplexity = float(np.exp(-self.log_p / self.tokens))
-        return {
-            "tokens": self.tokens,
-            "bytes": self.bytes,
-            "log_probability": self.log_p,
-            "perplexity": perplexity if math.isfinite(perplexity) else None,
-            "bits_per_byte": -self.log_p / math.log(2) / self.bytes,
-            "most_surprising": [
-                {
-                    "bits": place.bits,
-                    "line": place.line,
-                    "byte": place.byte,
-                    "before": self.text(place.before),
-                    "text": self.text([place.token]),
-                    "after": self.text(place.after),
-                    "likeliest": self.text([place.likeliest]),
-                }
-                for place in self.places
-            ],
-        }
-
-    def text(self, tokens: Iterable[int]) -> str:
-        """Tokens as one line: what cannot be printed is escaped, such as \\n, or \\xe2
-        where a token is a part of a character."""
-        raw = self.tokenizer.decode_bytes(tokens).decode("utf-8", "backslashreplace")
-        escaped = (c.encode("unicode_escape").decode() for c in raw)
-        return "".join(
-            c if c.isprintable() else e for c, e in zip(raw, escaped, strict=True)
-        )
-
-
-def encode(tokenizer: Tokenizer, begin: list[int], text: str) -> Iterator[list[int]]:
-    """The ids of a text, in parts, after those that it begins with."""
-    yield begin
-    blocks = (text[i : i + TEXT_AT_ONCE] for i in range(0, len(text), TEXT_AT_ONCE))
-    yield from tokenizer.encode_parts(blocks)
+    report = Surprises(tokenizer, gpt2.config.n_vocab, args.top, between)
+    progress = Progress("scored", total, unit="kB", size=1e3)
+    for window, first in sliding_windows(tokens(), n_ctx, args.stride):
+        scores = score(gpt2.params, gpt2.config, window[None], first)
+        n_bytes = report.add(window, first, Scores(*(each[0] for each in scores)))
+        if not args.json:  # for a program: nothing but the figures
+            progress.add(n_bytes)
+    if progress.shown:
+        progress.close()
+    if tokenizer.eot is not None:  # all was scored; a normalizer may change its length
+        report.bytes = size
+    if not report.tally.tokens:
+        fail("the text is one token, and nothing comes before it")
+    return report.summary()
 
 
 def print_summary(summary: dict[str, Any]) -> None:
     perplexity = summary["perplexity"] or math.inf
     print(f"{summary['tokens']} tokens, perplexity {perplexity:.2f}")
     print(f"{summary['bytes']} bytes, {summary['bits_per_byte']:.4f} bits per byte")
+    mean, deviation = summary["surprisal"], summary["deviation"]
+    print(f"surprisal {mean:.2f} bits a token, standard deviation {deviation:.2f}")
+    shares = summary["ranks"].items()
+    print("rank among all:", *(f"{name}: {share:.1%}" for name, share in shares))
     if summary["most_surprising"]:
         print("\nThe most surprising tokens, and after → the likeliest in their place:")
     for place in summary["most_surprising"]:
@@ -144,52 +89,83 @@ def print_summary(summary: dict[str, Any]) -> None:
         print(f"{where}: {shown} → [{place['likeliest']}]")
 
 
-def main(argv: list[str] | None = None) -> None:
+def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(
         "python -m minigpt2.score", description="How well a model foresees a text."
     )
     add = parser.add_argument
-    add("file", nargs="?", help="the text; -, or none: standard input")
+    add("files", nargs="*", metavar="FILE", help="a text; -, or none: standard input")
     add("--model", help=f"as for minigpt2 (default {DEFAULT_MODEL})")
     add("--weights", metavar="DIR", help="where models live (default: see the README)")
+    add("--split", choices=SPLITS, help=f"{SPLIT_HELP} (default end)")
     stride = "tokens from one window to the next (default n_ctx // 2): fewer is slower"
     add("--stride", type=int, metavar="N", help=f"{stride}, and knows more context")
-    add("--top", type=int, default=10, help="how many places to show (default 10)")
+    add("--top", type=int, metavar="N", help="how many places to show (default 10)")
     add("--json", action="store_true", help="all figures, unrounded, as JSON")
-    args = parser.parse_args(argv)
-    for name, value, least in ("stride", args.stride, 1), ("top", args.top, 0):
-        if value is not None and value < least:
-            fail(f"{name} is {value}, expected {least} or more")
+    how = "can one tell? a row of figures for each text of each FILE, read by itself"
+    add("--compare", action="store_true", help=how)
+    how = "with --compare: the second half of each text's first window, beside the"
+    add(
+        "--own", action="store_true", help=f"{how} model's own; the first is its prompt"
+    )
+    add("--temperature", type=float, metavar="T", help="of --own (default 1)")
+    add("--top-k", type=int, metavar="K", help="of --own (default 40; 0 keeps all)")
+    add("--seed", type=int, metavar="S", help="of --own (default 0)")
+    how = 'answer lines {"prompt": text, "choices": [text, …]}: each comes back with'
+    add("--choices", action="store_true", help=f'{how} "ranked", the best choice first')
+    figures = Choice._fields[1:4]
+    add("--by", choices=figures, help=f"what is best (default {figures[0]})")
+    args = parser.parse_intermixed_args(argv)
+    given = {name for name, value in vars(args).items() if value not in (None, False)}
+    for name in sorted(given):
+        dashed = "--" + name.replace("_", "-")
+        if name in NEEDS and NEEDS[name] not in given:
+            fail(f"{dashed} is a part of --{NEEDS[name]}, which is missing")
+        for other in given.intersection(WITHOUT.get(name, ())):
+            fail(f"{dashed} has no meaning with --{other}: leave one out")
+    if len(args.files) > 1 and not args.compare:
+        fail(f"{len(args.files)} files: --compare shows several side by side")
+    for name, least, default in (
+        ("stride", 1, None),
+        ("top", 0, 10),
+        ("temperature", 0, 1.0),
+        ("top_k", 0, 40),
+        ("seed", 0, 0),
+    ):
+        value = getattr(args, name)
+        if value is None:
+            setattr(args, name, default)
+        elif not value >= least:
+            fail(f"{name.replace('_', '-')} is {value}, expected {least} or more")
+    args.top_k = args.top_k or None
+    args.by, args.split = args.by or figures[0], args.split or "end"
+    args.files = args.files or ["-"]
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments(argv)
+    file = args.files[0]
     try:
-        if args.file in (None, "-"):
-            text = read_text(None)
-        else:
-            text = read_file(path(args.file))
-        texts = list(split_texts(text))
-        if not texts:
-            fail("the text is empty")
+        Sampling(args.temperature)
+        for each in args.files:  # before a model is looked for
+            check(each, args.split)
+        texts: Texts = []
+        if not args.compare and not args.choices:
+            stream = stream_texts(parts_of(file), args.split)
+            first = next(stream, None)
+            if first is None:
+                fail("the text is empty")
+            texts = chain([first], stream)
         gpt2 = load(choose_model(args.model, args.weights), args.weights)
-        tokenizer, n_ctx = gpt2.tokenizer, gpt2.config.n_ctx
-        # the first token of a text that nothing comes before is given, not scored
-        alone = len(texts) == 1 and tokenizer.eot is None
-        begin = [] if alone else tokenizer.beginning()
-        parts = chain.from_iterable(encode(tokenizer, begin, text) for _, text in texts)
-        between = [before for before, _ in texts]
-        report = Surprises(tokenizer, gpt2.config.n_vocab, args.top, between)
-        size = sum(len(text.encode()) for _, text in texts)
-        progress = Progress("scored", size, unit="kB", size=1e3)
-        for window, first in sliding_windows(parts, n_ctx, args.stride):
-            scores = score(gpt2.params, gpt2.config, window[None], first)
-            n_bytes = report.add(window, first, scores[0][0], scores[1][0])
-            if not args.json:  # for a program: nothing but the figures
-                progress.add(n_bytes)
-        if progress.shown:
-            progress.close()
-        if begin:  # all of it was scored, and a normalizer may change its length
-            report.bytes = size
-        if not report.tokens:
-            fail("the text is one token, and nothing comes before it")
-        summary = report.summary()
+        if args.choices:
+            choose_all(gpt2, file, args.by)
+            return
+        if args.compare:
+            compare(gpt2, args)
+            return
+        total = 0 if file == "-" else path(file).stat().st_size
+        summary = summarize(gpt2, texts, total, args)
     except (CheckpointError, FloatingPointError, ValueError) as error:
         fail(error)
     if args.json:
