@@ -9,8 +9,8 @@ from itertools import takewhile
 
 import numpy as np
 
-from minigpt2.model import Array, Cache, Config, Params, blocks, layer_norm, unembed
-from minigpt2.score import LOGITS_AT_ONCE, log_probabilities
+from minigpt2.model import Array, Cache, Config, Params, blocks, layer_norm
+from minigpt2.score import distributions, log_probabilities, own
 from minigpt2.speed.prefill import prefill
 
 
@@ -53,12 +53,9 @@ def log_p_of_each(
     text, place = np.nonzero(ends[:, 1:] >= 0)  # of each token to be foreseen
     x, targets = layer_norm(x[text, place], **params["ln_f"]), ends[text, place + 1]
     log_p = np.empty(len(targets))
-    for start in range(0, len(targets), LOGITS_AT_ONCE):
-        part = slice(start, start + LOGITS_AT_ONCE)
-        logits = unembed(params, x[part])  # (rows, V)
-        logits -= logits.max(-1, keepdims=True)
-        of_target = np.take_along_axis(logits, targets[part, None], axis=-1)[:, 0]
-        log_p[part] = of_target - np.log(np.exp(logits).sum(-1))
-    if not np.isfinite(log_p).all():
-        raise FloatingPointError("the logits are not finite: damaged parameters?")
+    done = 0
+    for block in distributions(params, x):  # (rows, V)
+        part = slice(done, done + len(block))
+        log_p[part] = own(block, targets[part])
+        done += len(block)
     return np.bincount(text, log_p, len(rows))

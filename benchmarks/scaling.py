@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 from plot import Plot
 from power_law import middle_95, power_law, predicted, redrawn, with_lowest
+from published import paper
 
 from minigpt2.commands.console import fail, run
 from minigpt2.files.progress import notice
@@ -43,19 +44,25 @@ HERE = Path(__file__).parent
 LADDER = ((24, 3, 2), (40, 3, 2), (56, 4, 2), (80, 6, 4), (128, 6, 4), (192, 8, 6))
 WINDOWS, N_CTX = 8, 256  # of a step; tokens of each
 
-# The paper's figures. Perplexities, but for the last two, which are bits per byte or
-# character; the published sizes are 117M, 345M, 762M and 1542M.
+FITS = (  # name, fit, how many numbers it has, colour
+    ("(N_c / N)^α", power_law, 2, "#06c"),
+    ("E + (N_c / N)^α", with_lowest, 3, "#c22"),
+)
 PAPER_SHAPES = ((768, 12), (1024, 24), (1280, 36), (1600, 48))  # n_embd, n_layer
-PAPER = {
-    "LAMBADA": (35.13, 15.60, 10.87, 8.63),
-    "WikiText-2": (29.41, 22.76, 19.93, 18.34),
-    "Penn Treebank": (65.85, 47.33, 40.31, 35.76),
-    "WikiText-103": (37.50, 26.37, 22.05, 17.48),
-    "One Billion Words": (75.20, 55.72, 44.575, 42.16),
-    "enwik8": (1.16, 1.01, 0.97, 0.93),
-    "text8": (1.17, 1.06, 1.02, 0.98),
+COLUMNS = {
+    "LAMBADA": ("lambada", "last token", "perplexity"),
+    "WikiText-2": ("wikitext2", "paper", "perplexity per token"),
+    "Penn Treebank": ("ptb", "paper", "perplexity per word"),
+    "WikiText-103": ("wikitext103", "paper", "perplexity per word"),
+    "One Billion Words": ("1bw", "paper", "perplexity per word"),
+    "enwik8": ("enwik8", "paper", "bits per byte"),
+    "text8": ("text8", "paper", "bits per byte"),
 }
-BITS = ("enwik8", "text8")
+PAPER = {
+    text: tuple(float(paper(n_layer)[1][column]) for _, n_layer in PAPER_SHAPES)
+    for text, column in COLUMNS.items()
+}
+BITS = ("enwik8", "text8")  # the others are perplexities
 
 
 def parameters(n_embd: int, n_layer: int) -> int:
@@ -125,10 +132,9 @@ def ladder_table(rungs: list[tuple[int, float]]) -> list[str]:
     n, loss = (np.array(column, float) for column in zip(*rungs, strict=True))
     lines = ["| parameters without embeddings | bits per byte |", "|---:|---:|"]
     lines += [f"| {size:,} | {bits:.4f} |" for size, bits in rungs]
-    fits = (("(N_c / N)^α", power_law, 2), ("E + (N_c / N)^α", with_lowest, 3))
     lines += ["", "| law | α | E | the largest, from the others | measured |"]
     lines += ["|---|---:|---:|---:|---:|"]
-    for name, fit, free in fits:
+    for name, fit, free, _ in FITS:
         law, (laws, _) = fit(n, loss), redrawn(fit, n, loss, free)
         alpha, lowest = (
             "{:.3f} ({:.3f} to {:.3f})".format(value, *middle_95(getattr(laws, key)))
@@ -142,20 +148,26 @@ def ladder_table(rungs: list[tuple[int, float]]) -> list[str]:
     return lines
 
 
+def paper_losses() -> dict[str, np.ndarray]:
+    """Of each text and size, nats per word (or token), or bits."""
+    return {
+        name: np.array(values) if name in BITS else np.log(values)
+        for name, values in PAPER.items()
+    }
+
+
 def paper_table() -> list[str]:
     """What the two smallest models of the paper predict for the full one."""
     n = np.array([parameters(*shape) for shape in PAPER_SHAPES], float)
     lines = ["| text | α | predicted for 1542M | the paper's | loss off by |"]
     lines += ["|---|---:|---:|---:|---:|"]
-    for name, values in PAPER.items():
-        figures = np.array(values)
-        loss = figures if name in BITS else np.log(figures)
+    for name, loss in paper_losses().items():
         law = power_law(n[:2], loss[:2])
         guess = float(law(n)[3])
         shown = guess if name in BITS else np.exp(guess)
         off = guess / loss[3] - 1
         lines.append(
-            f"| {name} | {law.alpha:.3f} | {shown:.2f} | {values[3]} | {off:+.1%} |"
+            f"| {name} | {law.alpha:.3f} | {shown:.2f} | {PAPER[name][3]} | {off:+.1%} |"
         )
     return lines
 
@@ -169,11 +181,7 @@ def ladder_plot(rungs: list[tuple[int, float]]) -> str:
         ("bits per byte", float(loss.min() * 0.88), float(loss.max() * 1.05)),
         log=True,
     )
-    fits = (
-        ("(N_c / N)^α", power_law, 2, "#06c"),
-        ("E + (N_c / N)^α", with_lowest, 3, "#c22"),
-    )
-    for name, fit, free, colour in fits:
+    for name, fit, free, colour in FITS:
         laws, _ = redrawn(fit, n[:-1], loss[:-1], free)
         low, high = middle_95(laws(xs))
         plot.band(pairs(xs, low), pairs(xs, high), colour)
@@ -186,10 +194,7 @@ def ladder_plot(rungs: list[tuple[int, float]]) -> str:
 
 def paper_plot() -> str:
     n = np.array([parameters(*shape) for shape in PAPER_SHAPES], float)
-    losses = {
-        name: np.array(values) if name in BITS else np.log(values)
-        for name, values in PAPER.items()
-    }
+    losses = paper_losses()
     every = np.concatenate(list(losses.values()))
     plot = Plot(
         "GPT-2's four sizes: the paper's figures, and what the two smallest predict",

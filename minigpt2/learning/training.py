@@ -27,7 +27,7 @@ from .optimizer import AdamW, Stepper, flat, learning_rate, n_matrix
 
 STATE = "training.safetensors"  # parameters, moments, step and settings
 VALID_WINDOWS = 32
-DRILLED = 0.6  # of the steps, the first ones, have drills; who copies by then goes on
+DRILLED = 0.6  # of the steps, the first ones, have drills
 COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "rate", "loss", "valid")
 
 

@@ -6,7 +6,8 @@ const PIECE = /'(?:[stmd]|re|ve|ll)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p
 const longestToken = () => Math.max(...Array.from({ length: V }, (_, id) => bytesOf(id).length));
 
 // Bytes → ids: the pair earliest in the list is merged, the leftmost first, until no pair is in the list.
-function merge(bytes) {
+// After each merge `step` gets the ids, the place of the new one, and the merge's place in the list.
+function merge(bytes, step) {
   const tokens = Array.from(bytes, (byte) => written.byte_ids[byte]), rank = (i) => rankOf.get(tokens[i] * V + tokens[i + 1]) ?? Infinity;
   if (tokens.includes(V)) throw new RangeError(`This vocabulary has no token for the byte 0x${bytes[tokens.indexOf(V)].toString(16)}.`);
   const ranks = tokens.map((_, i) => rank(i));
@@ -14,7 +15,9 @@ function merge(bytes) {
     let at = 0;
     ranks.forEach((r, i) => { if (r < ranks[at]) at = i; });
     if (!(ranks[at] < Infinity)) return tokens;
-    tokens.splice(at, 2, written.merged[ranks[at]]);
+    const found = ranks[at];
+    tokens.splice(at, 2, written.merged[found]);
+    step?.(tokens, at, found);
     ranks.splice(at, 1);
     for (const i of [at - 1, at]) if (i >= 0) ranks[i] = rank(i);
   }

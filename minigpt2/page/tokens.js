@@ -15,17 +15,11 @@ function bytesOf(id) {
   return byteOf.has(id) ? [byteOf.get(id)] : (pairOf.get(id) ?? []).flatMap(bytesOf);
 }
 
-// The tokens after each merge of these bytes: the pair earliest in the list is merged, the
-// leftmost first, until no pair is in the list.
+// The tokens after each merge of these bytes.
 function mergesOf(bytes) {
-  let now = bytes.map((byte) => written.byte_ids[byte]);
-  for (const steps = [{ tokens: now, merged: -1 }]; ;) {
-    const ranks = now.slice(1).map((right, i) => rankOf.get(now[i] * V + right) ?? Infinity);
-    const rank = Math.min(...ranks), at = ranks.indexOf(rank);
-    if (rank === Infinity) return steps;
-    now = [...now.slice(0, at), written.merged[rank], ...now.slice(at + 2)];
-    steps.push({ tokens: now, merged: at, merge: rank + 1 });
-  }
+  const steps = [{ tokens: bytes.map((byte) => written.byte_ids[byte]), merged: -1 }];
+  merge(bytes, (tokens, at, rank) => steps.push({ tokens: [...tokens], merged: at, merge: rank + 1 }));
+  return steps;
 }
 
 // bytes → characters, and single bytes where these are no UTF-8
