@@ -338,19 +338,6 @@ def test_drills_repeat_a_few_tokens_of_the_text():
     np.testing.assert_array_equal(again, drilled)  # whatever was drawn together
 
 
-def test_the_last_four_tenths_of_a_run_have_no_drills(tmp_path):
-    tokenizer = Tokenizer.from_file(RELEASED_VOCABULARY, 300)
-    config = minigpt2.Config(n_vocab=300, n_ctx=16, n_embd=6, n_head=1, n_layer=1)
-    settings = {"steps": 10, "drills": 1.0, "lr": 0.0, "warmup": 0, "weight_decay": 0.1}
-    settings |= {"batch_size": 2, "accumulate": 1, "threads": 1, "seed": 0}
-    run = training.Training(config, tokenizer, settings, tmp_path)
-    tokens = np.arange(300)
-    for step in range(10):
-        repeats = {len(set(window)) < 17 for window in run.next_windows(tokens)}
-        assert repeats == {step < 6}
-        run.train_step(tokens)
-
-
 def test_a_model_to_start_from_is_where_it_starts(text, uninterrupted, tmp_path):
     options = ["--init", uninterrupted, "--steps", "1", "--batch-size", "2"]
     assert call("--data", text, "--out", tmp_path / "o", *options) == 0

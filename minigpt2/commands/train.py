@@ -115,9 +115,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--lr", "highest learning rate (default at most 0.003)", **real)
     add("--warmup", "steps up to it (default: a tenth, at most 100)", **number)
     add("--weight-decay", "of matrices (default 0.1)", **real)
-    drills = "share of windows that repeat a few random tokens, in the first six tenths"
-    drills += " of the steps (default 0)"
-    add("--drills", drills, **real)
+    add("--drills", "share of windows that repeat a few tokens (default 0)", **real)
     add("--seed", "of first parameters and order of windows (default 0)", **number)
     add("--threads", "default: one for each core", **number)
     add("--save-every", "in steps (default 100)", default=100, **number)

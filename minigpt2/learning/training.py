@@ -27,7 +27,6 @@ from .optimizer import AdamW, Stepper, flat, learning_rate, n_matrix
 
 STATE = "training.safetensors"  # parameters, moments, step and settings
 VALID_WINDOWS = 32
-DRILLED = 0.6  # of the steps, the first ones, have drills
 COLUMNS: tuple[str, ...] = ("step", "tokens", "seconds", "rate", "loss", "valid")
 
 
@@ -74,15 +73,12 @@ class Training:
         """
         s = self.settings
         rate = learning_rate(self.step, s["steps"], s["lr"], s["warmup"])
-        batch = self.next_windows(tokens)
+        n, drills = self.windows_per_step, s.get("drills", 0.0)
+        batch = draw_windows(
+            tokens, self.config.n_ctx, self.step * n, n, s["seed"], drills
+        )
         loss, _ = self.stepper.step(np.split(batch, s["accumulate"]), rate)
         return loss, rate
-
-    def next_windows(self, tokens: Array) -> Array:  # int (windows_per_step, n_ctx + 1)
-        s, n = self.settings, self.windows_per_step
-        drills = s.get("drills", 0.0) if self.step < DRILLED * s["steps"] else 0.0
-        first = self.step * n
-        return draw_windows(tokens, self.config.n_ctx, first, n, s["seed"], drills)
 
     def record(self, loss: float, rate: float, bits: float, row: bool) -> None:
         """Note the loss of a step; with `row`, log the mean of those since the last row."""
