@@ -7,7 +7,6 @@ from code import InteractiveInterpreter
 from pathlib import Path
 
 import pytest
-from test_exercises import EXERCISES
 
 import minigpt2
 
@@ -38,10 +37,6 @@ def test_a_snippet_prints_what_the_lesson_says(outputs, station):
 
 def test_every_python_snippet_shows_its_output():
     assert LESSON.count("```python") == len(SNIPPET.findall(LESSON))
-
-
-def test_each_station_has_its_exercise():
-    assert re.findall(r"`-k (\w+)`", LESSON) == list(EXERCISES)
 
 
 def test_the_files_it_names_exist():

@@ -1,6 +1,7 @@
 """What a student's mine.py may hold, and what the exercises say of it."""
 
 import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -220,6 +221,21 @@ def test_a_loop_without_end_is_stopped(answer, monkeypatch, where):
     text = f"def gelu(x):\n {loop}" if where == "in the function" else f"\n{loop}"
     said = answer("gelu", text)
     assert said == "gelu (mine.py, line 2): it does not end: stopped after 0.2 seconds"
+
+
+def test_the_lesson_has_each_exercise_at_its_station_with_two_hints():
+    lesson = (HERE.parent / "LESSON.md").read_text(encoding="utf-8")
+    stations = re.split(r"^### (\d+)\. .*$", lesson, flags=re.MULTILINE)[1:]
+    for n, text in zip(stations[::2], stations[1::2], strict=True):
+        start = r"\*Exercise\* [★☆]{3}, \d+ minutes: `(\w+)`; then "
+        [(name, after)] = re.findall(
+            start + r"`python tests/exercises.py \1`\.\n(.*?)(?=\n#|\Z)",
+            text,
+            re.DOTALL,
+        )
+        assert EXERCISES[name].station == int(n)
+        hints = re.findall(r"<details><summary>(\w+ hint)</summary>\n\n\S", after)
+        assert hints == ["First hint", "Second hint"]
 
 
 # As a student has it: a copy, the command, a file
