@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from checking import EXERCISES, Wrong, check
 
+from minigpt2 import model
 from minigpt2.commands.console import Parser, fail, run
 
 MINE = Path(__file__).parents[1] / "mine.py"
@@ -92,6 +93,15 @@ def told(error: BaseException) -> str:
             "it writes into an array that it was given, which is the caller's: make a "
             "new one, x = x - 1 and not x -= 1"
         )
+    if "gufunc signature" in text:  # NumPy's words for it are long
+        sizes = text[text.rfind("(") :]
+        text = f"the shapes do not fit for a matrix product {sizes}"
+    if "can be converted to Python scalars" in text:
+        text += ": math.… takes one number, np.… an array"
+    if "object is not callable" in text:
+        text += ": is a * missing before a bracket?"
+    if isinstance(error, NameError) and hasattr(model, str(error.name)):
+        text += f": it is model.{error.name}"
     text = f"{type(error).__name__}: {text[:200]}".rstrip(": ")
     given = getattr(error, "given", "")
     return f"{text} (it was given {given})" if given else text
@@ -152,11 +162,9 @@ def sentence(name: str, verdict: Verdict, path: Path) -> str:
         return f"{name} ({place}): {verdict.text}"
     names = [*EXERCISES]
     after = names[names.index(name) + 1 :][:1]
-    then = (
-        f"Next is {after[0]}, station {EXERCISES[after[0]].station}." if after else ""
-    )
+    then = [f"Next is {name}, station {EXERCISES[name].station}." for name in after]
     right = f"Right! Your {name} gives the numbers of GPT-2's."
-    return " ".join(filter(None, [right, verdict.text, then]))
+    return " ".join(filter(None, [right, verdict.text, *then]))
 
 
 def begin(path: Path) -> None:

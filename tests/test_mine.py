@@ -74,7 +74,7 @@ ANSWERS = [
     ("gelu", "return 3 * model.gelu(x)", "is 3 times what it should be, everywhere"),
     ("gelu", "return model.gelu(x) - 1", "the result is too large by -1, everywhere"),
     ("gelu", "return x * np.nan", "the result has 80 numbers that are nan or infinite"),
-    ("gelu", "return model.gelu(x) * (x > 0)", "of its 80 numbers; at [0, 0, 1] it is"),
+    ("gelu", "return model.gelu(x) * (x > 0)", "of its 80 numbers; at ["),
     ("gelu", "x *= 2\n return x", f"line 5): {READ_ONLY}"),
     ("gelu", "x[:] = model.gelu(x)\n return x", f"line 5): {READ_ONLY}"),
     (
@@ -114,16 +114,32 @@ ANSWERS = [
         "line 5): ValueError: axes don't match array (it was given q (5, 4), k (5, 4))",
     ),
     ("attention_weights", "return model.attention_weights(q, k).T", "is transposed:"),
-    ("probabilities", "return logits", "it returns 1 of its results, expected 2: tok"),
+    ("probabilities", "return logits", "it returns 1 result, expected 2: tokens, p"),
     ("probabilities", "return logits, 1", "tokens and p have the shapes (12,) and ()"),
     ("probabilities", "return [0, 0], [1, 1]", "tokens are [0, 0], expected different"),
+    ("probabilities", "return [0.5], [1]", "have tokens and p changed places?"),
+    ("probabilities", "return [], []", "top_k = None, top_p = None: p is 0 everywhere"),
+    (
+        "probabilities",  # the temperature is right, the rest is not written
+        "return np.arange(12), model.softmax(logits / temperature)",
+        "line 4): top-k keeps all tokens",
+    ),
+    ("gelu", "return x (1 + x)", "is not callable: is a * missing before a bracket? ("),
+    ("gelu", "return math.tanh(x)", ": math.… takes one number, np.… an array ("),
+    ("gelu", "return mlp(x)", "NameError: name 'mlp' is not defined: it is model.mlp"),
+    (
+        "attention_weights",
+        "return q @ k",
+        "line 5): ValueError: the shapes do not fit for a matrix product (size 5 is diff",
+    ),
+    ("merge", "return ids[9]", "(it was given ids [3, 4, 7, 8], merges {(7, 8): 256, "),
     ("probabilities", "return [0, 99], [1, 1]", "tokens are [0, 99], expected differe"),
     (
         "probabilities",
         "p = model.softmax(logits + logits % 1)\n return np.arange(12), p",
         "with temperature = 1.0, top_k = None, top_p = None: p is wrong in",
     ),
-    ("linear_backward", "return dy", "it returns 1 of its results, expected 3: dx, dw"),
+    ("linear_backward", "return dy", "it returns 1 result, expected 3: dx, dw, db"),
     ("linear_backward", "return x, w, w", "db has the shape (8, 8), expected (8,)"),
 ]
 
