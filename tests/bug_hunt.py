@@ -11,22 +11,25 @@ No file is changed: a function gets other code, in the memory of this process al
 import random
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
+from helpers import log_softmax
 from mistakes import MISTAKES, Mistake
 
 import minigpt2
 from minigpt2 import CheckpointError, model
 from minigpt2.commands.console import Parser, fail, run
+from minigpt2.model import Cache
 from minigpt2.page.watch import watch
 from minigpt2.sampling import Sampling
 
 TEXT = "There was once a king who had three daughters, and the king"
-SAMPLING = {"temperature": 0.7, "top_k": 20, "top_p": 0.8}
+DRAWN = Sampling(temperature=0.7, top_k=20, top_p=0.8)
+LENGTH = 24  # of what it writes, in tokens
 NEXT = {
     "temperature 0.5": Sampling(temperature=0.5),
     "top-k 4": Sampling(top_k=4),
@@ -63,44 +66,51 @@ def hidden(bug: Mistake) -> Iterator[None]:
         bug.function.__code__ = sound
 
 
-def attempt(do: Callable, otherwise: Callable) -> object:
-    try:
-        return do()
-    except (FloatingPointError, ValueError, IndexError) as error:
-        return otherwise(f"(it stops: {error})")
-
-
 def look(text: str = TEXT) -> Look:
-    """What one can see of `tiny`, with whatever bug it has now."""
+    """What one can see of `tiny`, with whatever bug it has now. This takes the plain
+    way, through model.py alone: what is there for speed has no bug."""
     gpt2 = minigpt2.load("tiny")  # a new one: a tokenizer remembers
-    ids = gpt2.tokenizer.encode(text)
-    tokens = [gpt2.tokenizer.decode([i]) for i in ids]
+    params, tokenizer = gpt2.params, gpt2.tokenizer
+    ids = tokenizer.encode(text)
 
-    def written(**settings: float) -> str:
-        pieces = gpt2.generate(text, max_tokens=24, **settings)
-        return str(attempt(lambda: "".join(pieces), str))
+    def read() -> tuple[Cache, np.ndarray]:
+        cache = Cache(gpt2.config)
+        cache.kv.fill(0)  # what a bug reads beyond its end is the same each time
+        return cache, model.forward(params, np.array([ids]), cache)  # (1, T, C)
+
+    def write(sampling: Sampling) -> str:
+        rng, written = np.random.default_rng(1), []
+        try:
+            cache, x = read()
+            while len(written) < LENGTH:
+                written += [sampling.choose(model.unembed(params, x[0, -1]), rng)]
+                x = model.forward(params, np.array([written[-1:]]), cache)
+        except (FloatingPointError, ValueError, IndexError) as error:
+            return f"{tokenizer.decode(written)} (it stops: {error})"
+        return tokenizer.decode(written)
 
     def kept(sampling: Sampling) -> str:
-        likely, p = sampling.probabilities(logits)
+        try:
+            tokens, p = sampling.probabilities(logits[-1])
+        except FloatingPointError as error:
+            return f"({error})"
         first = np.argsort(-p)[:5]
-        return ", ".join(
-            f"{gpt2.tokenizer.decode([int(likely[i])])!r} {p[i]:.0%}" for i in first
-        )
+        return ", ".join(f"{tokenizer.decode(tokens[[i]])!r} {p[i]:.0%}" for i in first)
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         with watch(model.attention_weights) as calls:
-            logits = gpt2.logits(ids)[-1]
+            logits = model.unembed(params, read()[1][0])  # (T, V)
+        heads = [call.result[0] for call in calls.find("attention_weights")]
+        shape = gpt2.config.n_layer, gpt2.config.n_head, len(ids), len(ids)
+        bits = -log_softmax(logits) / np.log(2)
         return Look(
-            written(temperature=0),
-            written(**SAMPLING, seed=1),
-            {k: str(attempt(lambda s=s: kept(s), str)) for k, s in NEXT.items()},
-            tokens,
-            attempt(
-                lambda: [*(-gpt2.score(text) / np.log(2))],
-                lambda _: [np.nan] * (len(ids) - 1),
-            ),
-            np.stack([call.result[0] for call in calls.find("attention_weights")]),
+            write(Sampling(temperature=0)),
+            write(DRAWN),
+            {setting: kept(sampling) for setting, sampling in NEXT.items()},
+            [tokenizer.decode([i]) for i in ids],
+            [float(row[i]) for row, i in zip(bits, ids[1:], strict=False)],
+            np.stack(heads) if heads else np.zeros(shape),
         )
 
 
@@ -109,7 +119,7 @@ def report(sound: Look, bug: Look) -> Iterator[str]:
     for title, name in (
         ("the likeliest token each time", "greedy"),
         (
-            "drawn: " + ", ".join(f"{k} {v}" for k, v in SAMPLING.items()),
+            f"drawn: temperature {DRAWN.temperature}, top-k {DRAWN.top_k}, top-p {DRAWN.top_p}",
             "drawn",
         ),
     ):

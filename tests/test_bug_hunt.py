@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from bug_hunt import BUGS, hidden, look, report
 from helpers import AUDIT, ROOT, run
-from mistakes import MISTAKES
 
 PROGRAM = ROOT / "tests" / "bug_hunt.py"
 BY_TEXT = {bug.text: bug for bug in BUGS}
@@ -66,19 +65,6 @@ def test_afterwards_the_model_is_sound(sound):
     after = look()
     assert not shows(sound, after)
     assert np.array_equal(after.attention, sound.attention)
-
-
-@pytest.mark.slow
-def test_what_is_not_hunted_shows_little_or_reads_memory_that_nobody_wrote(sound):
-    left_out = [m for ms in MISTAKES.values() for m in ms if not m.hunted]
-    for mistake in left_out:
-        if "kv" in mistake.text:
-            continue
-        with hidden(mistake):
-            seen = look()
-        assert seen.tokens == sound.tokens
-        if "and eps is missing" not in mistake.text:  # is hunted with eps
-            assert np.allclose(seen.bits, sound.bits, atol=0.1), mistake.text
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.text for bug in BUGS])
