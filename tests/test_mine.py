@@ -189,7 +189,9 @@ def test_the_textbooks_top_p_is_right_and_explained(answer):
 
 def test_attention_with_and_without_a_cache(answer):
     without = SOLVED.read_text(encoding="utf-8")
-    assert "This is without a cache" in answer("attention_weights", without)
+    assert "This is without a cache" in answer("attention_weights", without)  # it fails
+    misplaced = without.replace("np.tri(len(q),", "np.tri(len(q), len(k),")
+    assert "This is without a cache" in answer("attention_weights", misplaced)
     cached = without.replace(
         "np.tri(len(q),", "np.tri(len(q), len(k), len(k) - len(q),"
     )
@@ -209,7 +211,7 @@ def test_attention_with_and_without_a_cache(answer):
             b"def gelu(x):\n  return '\xe9'",
             "SyntaxError: (unicode error) 'utf-8' codec",
         ),
-        ("x = 1\n".encode("utf-16"), "mine.py): "),
+        ("x = 1\n".encode("utf-16"), "Error: "),
         (
             "\nimport nothing_of_this_name",
             "line 2): ModuleNotFoundError: No module nam",
