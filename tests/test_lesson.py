@@ -42,8 +42,10 @@ class Session:
     def __init__(self):
         self.bets = itertools.cycle(BETS)
         self.names = {"input": self.answer}
+        self.lines_left = 0
 
     def answer(self, prompt=""):
+        assert not self.lines_left, "a line that is pasted after it is the answer"
         print(prompt + (bet := next(self.bets)))
         return bet
 
@@ -62,7 +64,9 @@ def typed(snippets):
     console = code.InteractiveConsole(session.names)
 
     def enter(snippet):
-        for line in snippet.splitlines():
+        lines = snippet.splitlines()
+        for n, line in enumerate(lines, start=1):
+            session.lines_left = len(lines) - n
             waits = console.push(line)
         if waits:
             console.push("")  # Enter once more, after a loop
