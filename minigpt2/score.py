@@ -46,13 +46,18 @@ def distributions(params: Params, rows: Array) -> Iterator[Array]:
     """The log-probabilities of the next token after final vectors (rows, C): float32
     (LOGITS_AT_ONCE, V) at a time, as `foresee` has them."""
     for row in range(0, len(rows), LOGITS_AT_ONCE):
-        logits = unembed(params, rows[row : row + LOGITS_AT_ONCE])  # (rows, V)
-        with np.errstate(invalid="ignore"):
-            log_p = logits - logits.max(-1, keepdims=True)
-            log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
+        log_p = log_softmax(unembed(params, rows[row : row + LOGITS_AT_ONCE]))
         if not np.isfinite(log_p[:, 0]).all():  # one NaN or +inf makes its row NaN
             raise FloatingPointError("the logits are not finite: damaged parameters?")
         yield log_p
+
+
+def log_softmax(logits: Array) -> Array:  # (…, V)
+    """The logarithm of model.softmax, exact where that is 0."""
+    with np.errstate(invalid="ignore"):
+        log_p = logits - logits.max(-1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
+    return log_p
 
 
 def score(params: Params, config: Config, tokens: Array, first: int = 1) -> Scores:

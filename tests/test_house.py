@@ -15,7 +15,8 @@ speed.product speed.memory
 model
 tokenizer sampling speed.threads speed.prefill speed.lookup
 files
-generate score page
+generate score
+page
 gpt2
 learning
 __init__

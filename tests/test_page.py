@@ -10,7 +10,7 @@ import textbook
 from helpers import ROOT
 from test_explain import HOSTILE, TEXT
 
-from minigpt2 import model
+from minigpt2 import model, score
 from minigpt2.page import explain
 from minigpt2.page.watch import watch
 from minigpt2.sampling import Sampling
@@ -290,6 +290,28 @@ def test_surprise(tiny, show):
     )
 
 
+def test_the_classes_of_ranks_are_those_of_score(tiny, show):
+    text = "There was once a king who had three computers, and a quiet bank."
+    ids = np.array(tiny.tokenizer.encode(text))
+    ranks = score.score(tiny.params, tiny.config, ids[None]).rank[0]
+    expected = [*score.classes(ranks)]
+    page = show(tiny, text)
+    found = page.eval_on_selector_all(
+        "#bits [data-class]", "all => all.map(n => Number(n.dataset.class))"
+    )
+    assert found == expected
+    assert len({*found}) == 4  # so that all lines are looked at
+    counts = page.eval_on_selector_all(
+        "#classes td:last-child", "all => all.map(n => Number(n.textContent))"
+    )
+    assert counts == [expected.count(i) for i in range(4)]
+    lines = page.eval_on_selector_all(
+        "#classes [data-class] > *",
+        "all => all.map(n => getComputedStyle(n).textDecoration.split(' ').at(-1))",
+    )
+    assert len({*lines}) == 4, lines
+
+
 def test_text_of_a_prompt_is_text(tiny, show):
     page = show(tiny, HOSTILE)
     page.wait_for_timeout(200)
@@ -391,10 +413,10 @@ def test_it_opens_on_the_head_that_stands_out(tiny, show, sixty):
         "The head that copies": (copying, 0.2),
         "The token before": (previous, 0.3),
     }
-    for title, (score, least) in scores.items():
-        assert (title in found) == (score.max() > least)
+    for title, (of_head, least) in scores.items():
+        assert (title in found) == (of_head.max() > least)
         if title in found:
-            assert tuple(found[title][:2]) == np.unravel_index(score.argmax(), (6, 6))
+            assert tuple(found[title][:2]) == np.unravel_index(of_head.argmax(), (6, 6))
     bits = -tiny.score(SIXTY)
     assert found["The greatest surprise"][2] == 1 + bits.argmax()
     first = page.evaluate("findings()[0][0]")

@@ -23,6 +23,7 @@ import numpy as np
 from .. import model
 from ..model import Array, Cache, Config
 from ..sampling import Sampling
+from ..score import log_softmax, own, ranks
 from ..tokenizer import PIECE, Tokenizer, whole_characters
 from .watch import Call, describe, watch
 
@@ -191,13 +192,12 @@ def logit_lens(params: model.Params, x: Array) -> tuple[Array, Array]:
 def surprise(logits: Array, tokens: Array) -> dict[str, Array]:
     """How well each token after the first was foreseen: surprisal in bits, float32, and
     rank, 1 for the likeliest; both (T - 1,)."""
-    before, rows = logits[:-1], np.arange(len(tokens) - 1)
-    chosen = before[rows, tokens[1:]]
-    highest = before.max(-1, initial=-math.inf)
-    total = np.exp(before - highest[:, None]).sum(-1, dtype=np.float64)
-    bits = (np.log(total) - (chosen - highest)) / math.log(2)
-    rank = 1 + (before > chosen[:, None]).sum(-1)
-    return {"bits": bits.astype(np.float32), "rank": rank.astype(np.uint32)}
+    before, came = logits[:-1], tokens[1:]
+    bits = own(log_softmax(before), came) / -np.log(2)
+    return {
+        "bits": bits.astype(np.float32),
+        "rank": ranks(before, came).astype(np.uint32),
+    }
 
 
 def short(array: Array) -> Array:
