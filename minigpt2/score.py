@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .model import Array, Cache, Config, Params, unembed
+from .model import Array, Cache, Config, Params, block, embed, layer_norm, unembed
 from .speed.prefill import prefill
 
 LOGITS_AT_ONCE = 64  # rows of n_vocab logits held at a time
+TEXTS_AT_ONCE = 16  # with one context: 2 · 16 · 1,024 · C numbers of a block's cache
 LIKELIEST = 10, 100, 1000  # GLTR's classes: Gehrmann et al. 2019, section 3
 
 
@@ -55,7 +56,7 @@ def distributions(params: Params, rows: Array) -> Iterator[Array]:
 def log_softmax(logits: Array) -> Array:  # (…, V)
     """The logarithm of model.softmax, exact where that is 0."""
     with np.errstate(invalid="ignore"):
-        log_p = logits - logits.max(-1, keepdims=True)
+        log_p: Array = logits - logits.max(-1, keepdims=True)
         log_p -= np.log(np.exp(log_p).sum(-1, keepdims=True))
     return log_p
 
@@ -71,12 +72,12 @@ def scores_of(log_p: Iterable[Array], tokens: Array) -> Scores:
     """How each of tokens (n,) was foreseen, by blocks of `foresee` with n rows in all."""
     found = Scores(*(np.empty(len(tokens), kind) for kind in (float, int, int)))
     done = 0
-    for block in log_p:  # (rows, V)
-        part = slice(done, done + len(block))
-        found.log_p[part] = own(block, tokens[part])
-        found.likeliest[part] = block.argmax(-1)
-        found.rank[part] = ranks(block, tokens[part])
-        done += len(block)
+    for rows in log_p:  # (rows, V)
+        part = slice(done, done + len(rows))
+        found.log_p[part] = own(rows, tokens[part])
+        found.likeliest[part] = rows.argmax(-1)
+        found.rank[part] = ranks(rows, tokens[part])
+        done += len(rows)
     return found
 
 
@@ -175,22 +176,37 @@ class Tally:
 
 
 def log_p_after(
-    params: Params, config: Config, context: Sequence[int], texts: Sequence[list[int]]
-) -> list[float]:
-    """The log-probability of each of some texts after the same context, which is read
-    once: its keys and values serve them all. A text and the context fit the window."""
-    longest = max(map(len, texts))
-    cache = Cache(config, n_ctx=len(context) + longest - 1)
-    last = prefill(params, np.array([context]), cache)[0, -1:]  # (1, C)
+    params: Params,
+    config: Config,
+    context: Sequence[int],
+    texts: Sequence[Sequence[int]],
+) -> Array:
+    """The log-probability of each of B texts after the same context: float64 (B,).
+
+    The context is read once: its keys and values serve all texts, of which TEXTS_AT_ONCE
+    or fewer are read together, as a batch. The context, of one token or more, and any of
+    the texts fit the window together.
+    """
+    past, longest = len(context) - 1, max(map(len, texts))
+    cache = Cache(config, n_ctx=past + longest)
+    if past:
+        prefill(params, np.array([context[:past]]), cache)
+    at_once = max(1, min(TEXTS_AT_ONCE, config.n_ctx // max(1, longest)))
     found = []
-    for text in texts:
-        tokens, rows = np.array(text), last
-        if len(text) > 1:
-            cache.length = len(context)  # forget the text before
-            rest = prefill(params, tokens[None, :-1], cache)[0]
-            rows = np.concatenate([last, rest])  # (T, C): row t foresees token t
-        found.append(float(scores_of(distributions(params, rows), tokens).log_p.sum()))
-    return found
+    for first in range(0, len(texts), at_once):
+        some = texts[first : first + at_once]
+        rows = np.full((len(some), 1 + longest), -1)  # -1 where a text has ended
+        rows[:, 0] = context[-1]  # foresees the first token of each text
+        for row, text in zip(rows, some, strict=True):
+            row[1 : 1 + len(text)] = text
+        x = embed(params, np.maximum(rows[:, :-1], 0), past)  # (B, longest, C)
+        for weights, kv in zip(params["h"], cache.kv, strict=True):
+            x = block(x, weights, np.repeat(kv, len(some), axis=1), past)
+        row, place = np.nonzero(rows[:, 1:] >= 0)  # of each token to be foreseen
+        x = layer_norm(x[row, place], **params["ln_f"])
+        log_p = scores_of(distributions(params, x), rows[row, place + 1]).log_p
+        found.append(np.bincount(row, log_p, len(some)))
+    return np.concatenate(found)
 
 
 if __name__ == "__main__":  # the command python -m minigpt2.score
