@@ -128,14 +128,14 @@ def _tokenizer(n_vocab: int, parts: Parts, files: list[Path]) -> Tokenizer:
 def _are_openais(lines: list[str], parts: Parts) -> bool:
     """Whether these are the ids of OpenAI's list or of its beginning, `lines`: the plain
     Tokenizer gives them in less time."""
+    eot = Added(len(CHARACTERS) + len(lines), END_OF_TEXT)
+    added = [token._replace(normalized=False) for token in parts.added]
+    if parts.rules != Rules() or added != [eot]:
+        return False
     names = [*CHARACTERS, *(line.replace(" ", "") for line in lines), END_OF_TEXT]
     ids = {name: i for i, name in enumerate(names)}
-    eot = Added(ids[END_OF_TEXT], END_OF_TEXT)
-    return (
-        parts.rules == Rules()
-        and [token._replace(normalized=False) for token in parts.added] == [eot]
-        and parts.ids | {END_OF_TEXT: eot.id} == ids
-        and (parts.merges == lines or parts.merges == [x.split(" ") for x in lines])
+    return parts.ids | {END_OF_TEXT: eot.id} == ids and (
+        parts.merges == lines or parts.merges == [line.split(" ") for line in lines]
     )
 
 
