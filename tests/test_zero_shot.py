@@ -348,7 +348,7 @@ def by_the_slow_reference(gpt2, path, reading):
     return found, right
 
 
-SEEDS = 13, 15, 18, 20  # of these `tiny` gets two right
+SEEDS = 1, 4, 13, 14  # of these `tiny` gets two right
 SHORT = ["The {} saw a {} ."]  # 20 of which are in the window as a whole
 
 
