@@ -100,6 +100,10 @@ def told(error: BaseException) -> str:
         text += ": math.… takes one number, np.… an array"
     if "object is not callable" in text:
         text += ": is a * missing before a bracket?"
+    if "broadcast" in text:
+        text += "; the shapes do not fit: print them"
+    if "bitwise_xor" in text:
+        return "^ is no power in Python: that is **"
     if isinstance(error, NameError) and hasattr(model, str(error.name)):
         text += f": it is model.{error.name}"
     text = f"{type(error).__name__}: {text[:200]}".rstrip(": ")

@@ -126,6 +126,8 @@ ANSWERS = [
     ),
     ("gelu", "return x (1 + x)", "is not callable: is a * missing before a bracket? ("),
     ("gelu", "return math.tanh(x)", ": math.… takes one number, np.… an array ("),
+    ("gelu", "return x / 2 * x^3", "^ is no power in Python: that is **"),
+    ("embed", "return wte[tokens] + wpe", "the shapes do not fit: print them"),
     ("gelu", "return mlp(x)", "NameError: name 'mlp' is not defined: it is model.mlp"),
     (
         "attention_weights",

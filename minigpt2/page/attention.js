@@ -48,7 +48,7 @@ on("pass token layer head pointed key", "s-4", () => {
     ...vectors({ name: [code("q"), " of ", quoted(ids[t])], values: q, facts: `${D} numbers, from c_attn` }, { name: [code("k"), " of ", quoted(ids[s])], values: k, sign: "×", facts: "each times the one above it" }),
     ...vectors({ name: ["products"], values: products, sign: "=", facts: `their sum is q · k = ${number(scores[s] * Math.sqrt(D))}` }));
   fill("score-text", `q · k = ${number(scores[s] * Math.sqrt(D))}. Divided by √${D} it is `, value(scores[s], number(scores[s])), `. Token ${s + 1} is not after token ${t + 1}, so the mask leaves it. `,
-    `Softmax takes away the highest score, ${number(highest)}, and makes exp(${number(scores[s] - highest)}) = ${number(Math.exp(scores[s] - highest), 3)} of it; divided by the sum ${number(total, 3)}, that is the weight: `, value(weights[s], number(weights[s], 3)), ".");
+    `Softmax first takes away the highest score, ${number(highest)}, so that no power is too large (no share changes), and makes exp(${number(scores[s] - highest)}) = ${number(Math.exp(scores[s] - highest), 3)} of it; divided by the sum ${number(total, 3)}, that is the weight: `, value(weights[s], number(weights[s], 3)), ".");
 });
 
 // Maps: a row for each query, a column for each key; the darker, the more.

@@ -153,7 +153,7 @@ const partName = (layer, part) => `block ${layer + 1}, ${part === H ? "MLP" : `h
 function buildGrid() {
   const cell = (layer, part) => el("button", { type: "button", onclick: () => flip((i, j) => isOff(i, j) !== (i === layer && j === part)) }, part === H ? "MLP" : String(part + 1));
   $("grid").style.setProperty("--heads", H);
-  fill("grid", ...allOn.flatMap((_, layer) => [el("span", { class: "lane" }, `${layer + 1}`), ...Array.from({ length: H + 1 }, (_, part) => cell(layer, part))]));
+  fill("grid", ...allOn.flatMap((_, layer) => [el("span", { class: "lane" }, `block ${layer + 1}`), ...Array.from({ length: H + 1 }, (_, part) => cell(layer, part))]));
   walk($("grid"), "button", undefined, H + 1);
   const preset = (name, change) => el("button", { type: "button", onclick: () => flip(change) }, name);
   fill("presets", preset("All on", () => false), preset("No heads", (i, j) => j < H || isOff(i, H)), preset("No MLPs", (i, j) => j === H || isOff(i, j)),
@@ -194,7 +194,7 @@ async function opening() {
 }
 if (data.weights) {
   startWorker();
-  $("live").hidden = false;
+  for (const id of ["live", "rounded"]) $(id).hidden = false;
   $("prompt").classList.add("in-print");
   field(0).value = textOf(written.tokens);
   texts[0] = { ids: Array.from(written.tokens), pieces: data.pieces, typed: field(0).value };
