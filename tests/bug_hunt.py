@@ -9,6 +9,7 @@ No file is changed: a function gets other code, in the memory of this process al
 """
 
 import random
+import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,10 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from typing import NamedTuple
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("NumPy is not here: is the virtual environment active? README.md has how")
 from helpers import log_softmax
 from mistakes import MISTAKES, Mistake
 

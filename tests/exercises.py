@@ -20,7 +20,10 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("NumPy is not here: is the virtual environment active? README.md has how")
 from checking import EXERCISES, Wrong, check
 
 from minigpt2 import model
@@ -102,6 +105,8 @@ def told(error: BaseException) -> str:
         text += ": is a * missing before a bracket?"
     if "broadcast" in text:
         text += "; the shapes do not fit: print them"
+    if "must be of ArrayType" in text:
+        text += ": does a bracket end too early?"
     if "bitwise_xor" in text:
         return "^ is no power in Python: that is **"
     if isinstance(error, NameError) and hasattr(model, str(error.name)):

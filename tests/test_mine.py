@@ -70,11 +70,15 @@ ANSWERS = [
     ("gelu", "return [[1], [1, 2]]", "the result is a list, expected an array of num"),
     ("gelu", "yield x", "the result is a generator, expected an array of numbers"),
     ("gelu", "return model", "the result is a module, expected an array of numbers"),
-    ("gelu", "return x[0]", "the result has the shape (5, 8), expected (2, 5, 8)"),
+    ("gelu", "return x[0]", "the result has the shape (5, 24), expected (3, 5, 24)"),
     ("gelu", "return 3 * model.gelu(x)", "is 3 times what it should be, everywhere"),
     ("gelu", "return model.gelu(x) - 1", "the result is too large by -1, everywhere"),
-    ("gelu", "return x * np.nan", "the result has 80 numbers that are nan or infinite"),
-    ("gelu", "return model.gelu(x) * (x > 0)", "of its 80 numbers; at ["),
+    (
+        "gelu",
+        "return x * np.nan",
+        "the result has 360 numbers that are nan or infinite",
+    ),
+    ("gelu", "return model.gelu(x) * (x > 0)", "of its 360 numbers; at ["),
     ("gelu", "x *= 2\n return x", f"line 5): {READ_ONLY}"),
     ("gelu", "x[:] = model.gelu(x)\n return x", f"line 5): {READ_ONLY}"),
     (
@@ -111,7 +115,7 @@ ANSWERS = [
     (
         "attention_weights",
         "return q @ k.transpose(0, 1, 3, 2)",
-        "line 5): ValueError: axes don't match array (it was given q (5, 4), k (5, 4))",
+        "line 5): ValueError: axes don't match array (it was given q (5, 6), k (5, 6))",
     ),
     ("attention_weights", "return model.attention_weights(q, k).T", "is transposed:"),
     ("probabilities", "return logits", "it returns 1 result, expected 2: tokens, p"),
@@ -126,6 +130,11 @@ ANSWERS = [
     ),
     ("gelu", "return x (1 + x)", "is not callable: is a * missing before a bracket? ("),
     ("gelu", "return math.tanh(x)", ": math.… takes one number, np.… an array ("),
+    (
+        "attn",
+        "kv[0, :, :, 1:6] = model.split_heads(x, kv.shape[1])",
+        "the shapes do not fit: print them",  # 3 texts, of 4 heads
+    ),
     ("gelu", "return x / 2 * x^3", "^ is no power in Python: that is **"),
     ("embed", "return wte[tokens] + wpe", "the shapes do not fit: print them"),
     ("gelu", "return mlp(x)", "NameError: name 'mlp' is not defined: it is model.mlp"),
@@ -142,7 +151,7 @@ ANSWERS = [
         "with temperature = 1.0, top_k = None, top_p = None: p is wrong in",
     ),
     ("linear_backward", "return dy", "it returns 1 result, expected 3: dx, dw, db"),
-    ("linear_backward", "return x, w, w", "db has the shape (8, 8), expected (8,)"),
+    ("linear_backward", "return x, w, w", "db has the shape (24, 24), expected (24,)"),
 ]
 
 

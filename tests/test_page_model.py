@@ -174,8 +174,9 @@ def test_a_typed_text_is_read_as_numpy_reads_it(tiny, held, show, text):
     logits = np.array(page.evaluate("[...a.logits]"))
     assert np.abs(logits - held.logits(ids)[-1]).max() < 1e-4
     assert_same(answer(page, ids), data)
-    best = {*np.argsort(-tiny.logits(ids)[-1])[:5].tolist()}
-    assert {*np.argsort(-logits)[:5].tolist()} == best
+    n = 5 if text else 4  # after nothing, the fifth and the sixth are nearly equal
+    best = {*np.argsort(-tiny.logits(ids)[-1])[:n].tolist()}
+    assert {*np.argsort(-logits)[:n].tolist()} == best
 
 
 def without(params, n_head, off):

@@ -210,6 +210,7 @@ if (data.weights) {
     field(i).addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
+      $("run").focus();  // then n and p lead through the stations
       $("run").click();
     });
     grow(field(i));
