@@ -34,6 +34,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from plot import Plot
 from prompts import PROMPTS, cut_texts, read_texts
 
 import minigpt2
@@ -44,7 +45,6 @@ from minigpt2.files.save import replace
 from minigpt2.files.text import SPLIT_HELP, SPLITS
 from minigpt2.files.transfer import DownloadError
 from minigpt2.generate import generate_tokens
-from minigpt2.learning.curve import Curve, draw
 from minigpt2.model import Array, Cache, blocks
 from minigpt2.sampling import Sampling
 from minigpt2.score import score
@@ -146,32 +146,28 @@ def gain_table(gains: Array) -> list[list[float]]:
     return rows
 
 
-def picture(gain_rows: list[list[float]], close_rows: list[list[float]]) -> str:
-    """Both tables as an SVG, over the logarithm of the place: that of the gains on the
-    left scale, where a power of k is a straight line; closeness on the right."""
-    none, another = (
-        [
-            (np.log2((row[0] + row[1]) / 2), np.log10(row[i]))
-            for row in gain_rows
-            if row[i] > 0
-        ]
-        for i in (2, 4)
+def picture(rows: list[list[float]]) -> str:
+    """The gains and their standard errors as an SVG. Both scales are logarithms, so that a
+    power of k is a straight line; a gain that is not positive has no place there."""
+    gains = [value for row in rows for value in row[2::2] if value > 0]
+    low, high = min(gains, default=0.1) / 2, max(gains, default=1) * 1.5
+    last = rows[-1][1]
+    plot = Plot(
+        "What the prompt is worth (± standard error; dashed: falling as 1 / k)",
+        ("k, tokens since the prompt", 1, last),
+        ("nats for a token", low, high),
+        log=True,
     )
-    own, others = ([(np.log2(row[2]), row[i]) for row in close_rows] for i in (3, 4))
-    scales = [
-        [y for _, y in [(0, 0), *a, *b]] for a, b in ((none, another), (own, others))
-    ]
-    left, right = ((min(scale), max(scale)) for scale in scales)
-    curves = [
-        Curve("log10 of the gain over no prompt, nats", "#999", none, left),
-        Curve("log10 of the gain over another prompt", "#06c", another, left),
-        Curve("closeness to the prompt", "#c22", own, right, right=True),
-        Curve("closeness to other prompts", "#e99", others, right, right=True),
-    ]
-    last = gain_rows[-1][1]
-    return draw(
-        curves, np.log2(last), f"tokens since the prompt, 1 to {last}, log scale"
-    )
+    plot.curve([(1, high / 2), (last, high / 2 / last)], "#999", dashed=True)
+    for i, colour, name in (2, "#c22", "over no prompt"), (4, "#06c", "over another"):
+        shown = [((row[0] + row[1]) / 2, *row[i : i + 2]) for row in rows if row[i] > 0]
+        lower, upper = (
+            [(x, max(low, value + sign * error)) for x, value, error in shown]
+            for sign in (-1, 1)
+        )
+        plot.band(lower, upper, colour)
+        plot.curve([(x, value) for x, value, _ in shown], colour, name)
+    return plot.svg()
 
 
 def main() -> None:
@@ -247,24 +243,19 @@ def main() -> None:
         cells = " | ".join(f"{value:.3f}" for value in values)
         print(f"| {low} to {high} | {cells} |")
 
-    close_rows = []
+    print("\n| paragraph | texts | its middle | close to its prompt | to others |")
+    print("|---|" + "---:|" * 4)
     if found:
         own, numbers, middles, vectors = map(np.array, zip(*found, strict=True))
         prompt_vectors = np.array([vector(gpt2, prompt) for prompt in prompts])
         cosines = closeness(prompt_vectors, own, vectors)
         for number in sorted(set(numbers)):
             some = numbers == number
-            means = [x[some].mean() for x in (middles, *cosines)]
-            close_rows.append([number, some.sum(), *means])
-    print("\n| paragraph | texts | its middle | close to its prompt | to others |")
-    print("|---|" + "---:|" * 4)
-    for number, count, middle, mine, others in close_rows:
-        print(f"| {number} | {count} | {middle:.0f} | {mine:.3f} | {others:.3f} |")
+            middle, mine, others = (x[some].mean() for x in (middles, *cosines))
+            cells = f"{middle:.0f} | {mine:.3f} | {others:.3f}"
+            print(f"| {number} | {some.sum()} | {cells} |")
     if args.svg:
-        most = len(prompts) * (1 if args.written else args.samples)
-        many = [row for row in close_rows if 4 * row[1] >= most]
-        drawing = picture(gain_rows, many)
-        replace(args.svg, [drawing.encode()])
+        replace(args.svg, [picture(gain_rows).encode()])
         notice(f"drawn: {args.svg}")
 
 

@@ -115,7 +115,7 @@ def test_the_tables_and_the_picture(tmp_path):
     rows = [line.split("|")[1:4] for line in close.splitlines()[2:]]
     assert [[int(cell) for cell in row] for row in rows] == [[1, 6, 8], [2, 6, 24]]
     root = ElementTree.parse(picture).getroot()
-    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 4
+    assert len(root.findall("{http://www.w3.org/2000/svg}polygon")) == 2
 
 
 @pytest.mark.slow
