@@ -142,8 +142,11 @@ def compare_guesses(directory: Path, threads: int, rounds: int) -> dict[str, flo
     return ratios
 
 
-def write_checkpoint(directory: Path) -> None:
-    """Random weights in the shape of the released 124M, in Hugging Face's layout."""
+def write_checkpoint(
+    directory: Path, n_layer: int = 12, n_head: int = 12, n_embd: int = 768
+) -> None:
+    """Random weights in the shape of a released model, by default 124M, in Hugging Face's
+    layout."""
     import numpy as np
 
     from minigpt2 import model
@@ -151,7 +154,7 @@ def write_checkpoint(directory: Path) -> None:
     from minigpt2.learning import optimizer
     from minigpt2.tokenizer import RELEASED_VOCABULARY, Tokenizer
 
-    config = model.Config(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)
+    config = model.Config(50257, 1024, n_embd, n_head, n_layer)
     params = optimizer.flat(config)[1]
     optimizer.initialise(params, np.random.default_rng(0))
     directory.mkdir(parents=True, exist_ok=True)
