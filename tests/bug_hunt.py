@@ -33,7 +33,7 @@ from minigpt2.sampling import Sampling
 
 TEXT = "There was once a king who had three daughters, and the king"
 DRAWN = Sampling(temperature=0.7, top_k=20, top_p=0.8)
-LENGTH = 24  # of what it writes, in tokens
+LENGTH = 32  # of what it writes, in tokens
 NEXT = {
     "temperature 0.5": Sampling(temperature=0.5),
     "top-k 4": Sampling(top_k=4),
