@@ -465,7 +465,7 @@ def test_ranks_and_the_figures_of_choices_are_those_of_transformers(
     # those that are as likely but for rounding may be on either side
     most, least = ((logits > own + side).sum(-1) + 1 for side in (-1e-4, 1e-4))
     assert ((least <= found.rank[0]) & (found.rank[0] <= most)).all()
-    assert (most - least).mean() < 2
+    assert np.median(most - least) < 2  # so the bounds say something
 
     encode, eot = gpt2.tokenizer.encode, [gpt2.tokenizer.eot]
     prompt, texts = "Once upon a time there was a", [" king", " queen who had no child"]
