@@ -83,7 +83,7 @@ def generate_tokens(
 def read_prompt(params: Params, config: Config, prompt: Array) -> tuple[Array, Cache]:
     """Read a prompt (B, T), whose B rows are equal, once: its last vector, (B, C), and a
     cache in which each of the B texts goes on by itself."""
-    once, cache = Cache(config), Cache(config, len(prompt))
+    once, cache = Cache(config, n_ctx=prompt.shape[1]), Cache(config, len(prompt))
     x = prefill(params, prompt[:1], once)  # (1, T, C)
     cache.length = once.length
     cache.kv[..., : cache.length, :] = once.kv[..., : cache.length, :]  # 1 → B texts

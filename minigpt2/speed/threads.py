@@ -15,6 +15,9 @@ from ..model import Array, Cache, Params
 from .product import openblas
 
 TAKEN = 0.8  # of the threads' time; if they got less, another program had the rest
+SPELL = (
+    0.05  # seconds over which that is seen: threads' time is counted in ticks of 4 ms
+)
 WASTE = 0.05  # of the time may go into trials of the number that was slower
 
 
@@ -31,6 +34,7 @@ class Threads:
         self.now = self.most
         self.seconds: dict[int, float] = {}  # number of threads → of its latest block
         self.trial, self.next_trial = False, 0.0
+        self.spell, self.ran = 0.0, 0.0  # seconds on all threads, and their own
 
     def forward(self, params: Params, tokens: Array, cache: Cache) -> Array:
         """`model.forward`: (B, T) → (B, T, C)."""
@@ -77,7 +81,16 @@ class Threads:
             more = abs(seconds - self.seconds[other])
             self.next_trial = clock + more / WASTE
         faster = self.seconds.get(other, seconds) < seconds
-        doubtful = self.now == 1 or processor < TAKEN * self.now * seconds
+        doubtful = self.now == 1 or self.held_up(seconds, processor)
         self.trial = faster or (doubtful and clock >= self.next_trial)
         if self.trial:
             self.now = other
+
+    def held_up(self, seconds: float, processor: float) -> bool:
+        """Whether all threads together got less than their time, at the end of a spell."""
+        self.spell, self.ran = self.spell + seconds, self.ran + processor
+        if self.spell < SPELL:
+            return False
+        less = self.ran < TAKEN * self.most * self.spell
+        self.spell, self.ran = 0.0, 0.0
+        return less
