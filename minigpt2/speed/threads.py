@@ -15,9 +15,7 @@ from ..model import Array, Cache, Params
 from .product import openblas
 
 TAKEN = 0.8  # of the threads' time; if they got less, another program had the rest
-SPELL = (
-    0.05  # seconds over which that is seen: threads' time is counted in ticks of 4 ms
-)
+SPELL = 0.05  # seconds over which that is seen: time is counted in ticks of 4 ms
 WASTE = 0.05  # of the time may go into trials of the number that was slower
 
 
