@@ -184,14 +184,14 @@ def log_p_after(
     """The log-probability of each of B texts after the same context: float64 (B,).
 
     The context is read once: its keys and values serve all texts, of which TEXTS_AT_ONCE
-    or fewer are read together, as a batch. The context, of one token or more, and any of
-    the texts fit the window together.
+    or fewer are read together, as a batch. The context and the longest text have a token
+    or more, and fit the window together.
     """
     past, longest = len(context) - 1, max(map(len, texts))
     cache = Cache(config, n_ctx=past + longest)
     if past:
         prefill(params, np.array([context[:past]]), cache)
-    at_once = max(1, min(TEXTS_AT_ONCE, config.n_ctx // max(1, longest)))
+    at_once = min(TEXTS_AT_ONCE, config.n_ctx // longest)
     found = []
     for first in range(0, len(texts), at_once):
         some = texts[first : first + at_once]

@@ -33,7 +33,7 @@ def expected(gpt2, prompt, text, instead=""):
 
 def assert_same(found, wanted):
     assert found.text == wanted.text and found.tokens == wanted.tokens
-    assert found[1:4] == pytest.approx(wanted[1:4], abs=1e-4)
+    assert found[1:4] == pytest.approx(wanted[1:4], abs=2e-5)
 
 
 @pytest.mark.parametrize("by", ["log_probability", "per_token", "gain"])
@@ -69,7 +69,7 @@ def test_a_long_prompt_keeps_its_end_with_a_warning(tiny):
     context = ids[-(256 - n) :]
     wanted = slowly(tiny, context, whole[len(ids) :])
     (ours,) = (choice for choice in found if choice.text == CHOICES[2])
-    assert ours.log_probability == pytest.approx(wanted, abs=1e-4)
+    assert ours.log_probability == pytest.approx(wanted, abs=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,5 @@ def test_the_prompt_is_read_once(tiny, monkeypatch):
         score, "prefill", lambda p, t, c: read.append(t.size) or prefill(p, t, c)
     )
     tiny.choose(PROMPT, CHOICES[:3])
-    assert (
-        sum(read) == len(tiny.tokenizer.encode(PROMPT)) - 1
-    )  # the last with the answers
+    # all but its last token, which is read with the answers
+    assert sum(read) == len(tiny.tokenizer.encode(PROMPT)) - 1

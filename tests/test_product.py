@@ -95,7 +95,7 @@ def test_a_prompt_is_the_same_in_chunks(two_threads, tiny, monkeypatch, blas, ro
         monkeypatch.setattr("minigpt2.speed.prefill.openblas", lambda: None)
     whole = model.forward(tiny.params, tokens, once)
     read = prefill(tiny.params, tokens, cache, rows)
-    np.testing.assert_allclose(read, whole, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(read, whole, rtol=1e-5, atol=1e-4)  # of up to 20
     assert cache.length == 250
     read, whole = (each.kv[..., :250, :] for each in (cache, once))  # the rest is empty
-    np.testing.assert_allclose(read, whole, rtol=1e-4, atol=1e-4)
+    assert np.abs(read - whole).max() <= 1e-4
