@@ -9,11 +9,10 @@ from numbers import Integral
 
 import numpy as np
 
-from .model import Array, Cache, Config, Params
+from .model import Array, Cache, Config, Params, forward, unembed
 from .sampling import Sampling, check_type
 from .speed.lookup import Lookup
 from .speed.prefill import prefill
-from .speed.threads import Threads
 from .tokenizer import Tokenizer
 
 SAMPLES_AT_ONCE = 16
@@ -67,15 +66,14 @@ def generate_tokens(
     """
     seen = np.repeat([prompt], len(rngs), axis=0)  # (B, tokens so far)
     x, cache = read_prompt(params, config, seen)  # (B, C)
-    threads = Threads()
     while True:
-        logits = threads.unembed(params, x)  # (B, V)
+        logits = unembed(params, x)  # (B, V)
         choices = zip(logits, rngs, strict=True)
         tokens = np.array([sampling.choose(z, rng) for z, rng in choices])  # (B,)
         yield tokens
         seen = np.column_stack([seen[:, -config.n_ctx :], tokens])
         if cache.length < config.n_ctx:
-            x = threads.forward(params, tokens[:, None], cache)[:, -1]  # (B, C)
+            x = forward(params, tokens[:, None], cache)[:, -1]  # (B, C)
         else:
             x = slide(params, seen, cache)
 
@@ -188,13 +186,13 @@ def generate_with_guesses(
 ) -> Iterator[Array]:
     """The tokens of `generate_tokens` for one text, int (1,), in less time: the latest
     token and a guess of what follows it (speed/lookup.py) are read in one pass."""
-    seen, lookup, threads = np.array(prompt), Lookup(), Threads()
+    seen, lookup = np.array(prompt), Lookup()
     x, cache = read_prompt(params, config, seen[None])  # (1, C)
     guess: list[int] = []
     while True:
         tokens: list[int] = []
         # x is (1 + len(guess), C): after the latest token, and after each guessed one
-        for logits in threads.unembed(params, x):
+        for logits in unembed(params, x):
             tokens.append(sampling.choose(logits, rng))
             yield np.array(tokens[-1:])
             if (
@@ -207,7 +205,7 @@ def generate_with_guesses(
         seen = np.append(seen[-config.n_ctx :], tokens)
         if cache.length < config.n_ctx:
             guess = lookup.guess(seen, room=config.n_ctx - cache.length - 1)
-            x = threads.forward(params, np.array([[tokens[-1], *guess]]), cache)[0]
+            x = forward(params, np.array([[tokens[-1], *guess]]), cache)[0]
         else:
             guess = []
             x = slide(params, seen[None], cache)

@@ -13,7 +13,7 @@ HOUSE = Path(minigpt2.__file__).parent
 PLAN = """
 speed.product speed.memory
 model
-tokenizer sampling speed.threads speed.prefill speed.lookup
+tokenizer sampling speed.prefill speed.lookup
 files
 generate score
 page

@@ -1,7 +1,11 @@
 """Products and passes that are taken apart for speed give what the plain ones give."""
 
+import multiprocessing
+import os
 import threading
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,6 +27,45 @@ def test_a_product_of_few_rows_is_the_product(rows, columns):
         assert y.dtype == np.float32 and y.shape == (rows, columns)
         assert np.abs(y - x @ w).max() <= 1e-5
     assert product.product(x[:, None], w).shape == (rows, 1, columns)
+
+
+@pytest.mark.parametrize("shape", [(768, 700), (700, 768), (1, 1 << 19), (1 << 19, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_times_a_large_matrix_is_the_product(shape, dtype):
+    assert np.prod(shape) >= product.LARGE
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, 1, shape[0])).astype(dtype)
+    w = rng.standard_normal(shape).astype(dtype)
+    sliced = np.pad(w, 1)[1:-1, 1:-1]
+    for matrix in w, np.asfortranarray(w), sliced:
+        y = product.product(x, matrix)
+        assert y.dtype == dtype and y.shape == (1, 1, shape[1])
+        exact = x.astype(np.float64) @ w.astype(np.float64)
+        assert np.abs(y - exact).max() <= 1e-6 * shape[0]
+
+
+def test_a_row_times_a_large_matrix_is_the_same_each_time():
+    rng = np.random.default_rng(2)
+    x, w = rng.standard_normal(768), rng.standard_normal((768, 700))
+    first = product.in_halves(x, w)
+    with ThreadPoolExecutor(4) as pool:
+        again = pool.map(lambda _: product.in_halves(x, w), range(20))
+        assert all((y == first).all() for y in again)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_a_thread_of_its_own():
+    x, w = np.ones(768), np.ones((768, 700))
+    product.in_halves(x, w)  # the parent's thread is there
+    process = multiprocessing.get_context("fork").Process(
+        target=product.in_halves, args=(x, w)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()  # Python 3.12 warns of what is tested
+    process.join(60)
+    ended, _ = process.exitcode, process.kill()
+    assert ended == 0
 
 
 def test_a_product_keeps_float64():

@@ -14,7 +14,6 @@ import numpy as np
 from .. import model
 from ..model import Array, Cache, Params
 from .product import openblas
-from .threads import Threads
 
 CHUNK_ROWS = 128  # of a prompt: full speed for BLAS, and little memory
 
@@ -29,8 +28,7 @@ def prefill(
     get_threads, set_threads = openblas() or (lambda: 1, None)
     threads = get_threads()
     if set_threads is None or not 1 < threads <= len(chunks):
-        one = Threads()
-        xs = [one.forward(params, chunk, cache) for chunk in chunks]
+        xs = [model.forward(params, chunk, cache) for chunk in chunks]
         return np.concatenate(xs, axis=1)
 
     layers = range(len(params["h"]))
