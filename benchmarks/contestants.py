@@ -17,22 +17,20 @@ class Minigpt2:
         import numpy as np
 
         import minigpt2
-        from minigpt2 import model
+        from minigpt2 import generate, model
 
-        self.np, self.model = np, model
+        self.np, self.model, self.generate = np, model, generate
         self.load = lambda: setattr(self, "gpt2", minigpt2.load(directory))
 
     def read(self, batch: list[list[int]]) -> None:
-        self.cache = self.model.Cache(self.gpt2.config, len(batch))
-        self.forward(batch)
+        self.params, prompt = self.gpt2.params, self.np.array(batch)
+        x, self.cache = self.generate.read_prompt(self.params, self.gpt2.config, prompt)
+        self.model.unembed(self.params, x).argmax(-1)
 
     def step(self) -> None:
-        self.forward([[7]] * self.cache.kv.shape[2])
-
-    def forward(self, batch: list[list[int]]) -> None:
-        params = self.gpt2.params
-        x = self.model.forward(params, self.np.array(batch), self.cache)
-        self.model.unembed(params, x[:, -1]).argmax(-1)
+        tokens = self.np.full((self.cache.kv.shape[2], 1), 7)
+        x = self.model.forward(self.params, tokens, self.cache)
+        self.model.unembed(self.params, x[:, -1]).argmax(-1)
 
     def rewind(self, length: int) -> None:
         self.cache.length = length

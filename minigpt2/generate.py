@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral
@@ -81,11 +82,14 @@ def generate_tokens(
 def read_prompt(params: Params, config: Config, prompt: Array) -> tuple[Array, Cache]:
     """Read a prompt (B, T), whose B rows are equal, once: its last vector, (B, C), and a
     cache in which each of the B texts goes on by itself."""
-    once, cache = Cache(config, n_ctx=prompt.shape[1]), Cache(config, len(prompt))
-    x = prefill(params, prompt[:1], once)  # (1, T, C)
-    cache.length = once.length
-    cache.kv[..., : cache.length, :] = once.kv[..., : cache.length, :]  # 1 → B texts
-    return np.repeat(x[:, -1], len(prompt), axis=0), cache
+    B, T = prompt.shape
+    cache = Cache(config, B)
+    first = copy(cache)
+    first.kv = cache.kv[:, :, :1]  # the part of the first text
+    x = prefill(params, prompt[:1], first)  # (1, T, C)
+    cache.kv[:, :, 1:, :, :T] = first.kv[..., :T, :]
+    cache.length = T
+    return np.repeat(x[:, -1], B, axis=0), cache
 
 
 def slide(params: Params, seen: Array, cache: Cache) -> Array:  # (B, T) → (B, C)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import model
 from ..model import Array, Cache, Params
+from .memory import keep_some_memory
 from .product import openblas
 
 CHUNK_ROWS = 128  # of a prompt: full speed for BLAS, and little memory
@@ -31,6 +32,7 @@ def prefill(
         xs = [model.forward(params, chunk, cache) for chunk in chunks]
         return np.concatenate(xs, axis=1)
 
+    keep_some_memory()
     layers = range(len(params["h"]))
     passed = [[threading.Event() for _ in layers] for _ in chunks]
 
