@@ -59,6 +59,7 @@ class Tokenizer:
 
     n_vocab  how many ids there are: the list is cut to fit; by default, it is used whole
     vocab    the bytes of each token, by id
+    names    the ids of tokens, by what the list makes of their bytes: "Ġthe"
     eot      the id of `<|endoftext|>`, after which a text begins; None if there is none
     ends     the ids at which a text ends
     special  the ids of tokens that are not made of text, by their names
@@ -82,7 +83,7 @@ class Tokenizer:
         self.ends = frozenset(self.special.values())
         self.merges: dict[tuple[int, int], int] = {}  # two ids → the id of both
         self.vocab = [bytes([byte]) for byte in BYTE_ORDER]
-        ids = {character: i for i, character in enumerate(CHARACTERS)}
+        self.names = ids = {character: i for i, character in enumerate(CHARACTERS)}
         for i, line in enumerate(merges, start=256):
             left, _, right = line.partition(" ")
             a, b = ids.get(left), ids.get(right)

@@ -6,8 +6,10 @@ tests/test_vocabulary_oracles.py compares more kinds with the tools themselves.
 """
 
 import copy
+import hashlib
 import json
 import re
+import shutil
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -103,6 +105,75 @@ def test_ids_are_those_of_the_files_in_any_order(tmp_path, order, files):
         assert tokenizer.decode(expected) == text
     assert tokenizer.decode([620]) == ""
     assert len(tokenizer.vocab) == tokenizer.n_vocab == 640
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("released")
+    save.write_description(directory, config(50257), Tokenizer.from_file())
+    return directory
+
+
+def test_the_released_vocabulary_is_written_byte_for_byte(released):
+    """As OpenAI's encoder.json and vocab.bpe are: tiktoken has their SHA-256, too."""
+    for name, digest in {
+        "vocab.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+        "merges.txt": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    }.items():
+        data = (released / name).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == digest, name
+
+
+@pytest.mark.parametrize(
+    ("n_vocab", "beside", "is_plain"),
+    [
+        (50257, {}, True),
+        (50304, {}, True),
+        (50400, {}, False),  # wider than padding
+        (50256, {}, None),  # the model lacks <|endoftext|>
+        (50258, {"added_tokens": {"<pad>": 50257}}, False),
+        (50257, {"tokenizer_config": {"add_prefix_space": True}}, False),
+        (50257, {"tokenizer_config": {"add_bos_token": True}}, None),
+        (50257, {"special_tokens_map": {"pad_token": "!"}}, False),
+        (50257, {"tokenizer_config": {"pad_token": "!"}}, False),
+        (50257, {"special_tokens_map": {"pad_token": "<pad>"}}, True),  # not there
+    ],
+)
+def test_what_stands_beside_the_released_files_counts(
+    released, tmp_path, n_vocab, beside, is_plain
+):
+    """The files themselves need not be parsed; parsed, they give the same."""
+    directory = shutil.copytree(released, tmp_path / "model")
+    write(directory, **beside)
+    parsed = shutil.copytree(directory, tmp_path / "parsed")
+    with open(parsed / "vocab.json", "a") as file:
+        file.write("\n")  # other bytes of the same meaning
+    if is_plain is None:
+        for path in directory, parsed:
+            with pytest.raises(CheckpointError, match="vocab.json and merges.txt: "):
+                quietly(path, n_vocab)
+        return
+    ours, theirs = quietly(directory, n_vocab), quietly(parsed, n_vocab)
+    assert type(ours) is type(theirs)
+    assert isinstance(ours, ByteLevelTokenizer) == (not is_plain)
+    for name in "n_vocab", "vocab", "special", "eot", "ends":
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for text in "Hello world!", " Hello", "<pad><|endoftext|>":
+        for allowed in False, True:
+            assert ours.encode(text, allowed) == theirs.encode(text, allowed)
+
+
+@pytest.mark.parametrize("file", ["vocab.json", "merges.txt"])
+def test_released_files_with_two_tokens_exchanged_are_others(released, tmp_path, file):
+    directory = shutil.copytree(released, tmp_path / "model")
+    text = (directory / file).read_text(encoding="utf-8")
+    a, b = {"vocab.json": (": 256,", ": 257,"), "merges.txt": ("Ġ t\n", "Ġ a\n")}[file]
+    other = text.replace(a, "\0").replace(b, a).replace("\0", b)
+    assert len(other) == len(text) and other != text
+    (directory / file).write_text(other, encoding="utf-8")
+    tokenizer = quietly(directory, 50257)
+    assert isinstance(tokenizer, ByteLevelTokenizer)
+    assert (tokenizer.encode(" t") == [256]) == (file == "merges.txt")
 
 
 def test_merges_of_both_forms_give_the_same(tmp_path):

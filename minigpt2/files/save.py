@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..model import Array, Config
-from ..tokenizer import BYTE_ORDER, CHARACTERS, END_OF_TEXT, Tokenizer
+from ..tokenizer import END_OF_TEXT, Tokenizer
 from .byte_level import ByteLevelTokenizer
 from .tensor_names import huggingface_name
 
@@ -110,15 +110,12 @@ def write_description(directory: Path, config: Config, tokenizer: Tokenizer) -> 
             name = standard.get(path.name, path.name)
             replace(directory / name, [path.read_bytes()])
         return
-    character = dict(zip(BYTE_ORDER, CHARACTERS, strict=True))
-    pieces = tokenizer.vocab[:-1]
-    names = ["".join(character[byte] for byte in piece) for piece in pieces]
-    names.append(END_OF_TEXT)
+    names = [*tokenizer.names]
     merges = [f"{names[left]} {names[right]}\n" for left, right in tokenizer.merges]
-    ids = {name: i for i, name in enumerate(names)}
+    ids = tokenizer.names | tokenizer.special
     for name, text in (
         ("tokenizer_config.json", json.dumps(tokenizing, indent=1) + "\n"),
         ("merges.txt", "#version: 0.2\n" + "".join(merges)),
-        ("vocab.json", json.dumps(ids, ensure_ascii=False)),
+        ("vocab.json", json.dumps(ids)),
     ):
         replace(directory / name, [text.encode()])
