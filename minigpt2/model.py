@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .speed.memory import as_written
 from .speed.product import product
 
 Array = np.ndarray
@@ -58,7 +59,7 @@ class Cache:
     ) -> None:
         H, D = config.n_head, config.n_embd // config.n_head
         shape = (config.n_layer, 2, batch, H, n_ctx or config.n_ctx, D)
-        self.kv = np.empty(shape, np.float32)
+        self.kv = as_written(shape)
         self.length = 0
 
 

@@ -1,11 +1,14 @@
 """Products and passes that are taken apart for speed give what the plain ones give."""
 
+import mmap
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +76,20 @@ def test_a_product_keeps_float64():
         product.product(np.ones((2, 3)), np.ones((3, 4), np.float32)).dtype
         == np.float64
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the figure is from /proc")
+def test_a_cache_takes_the_memory_of_its_tokens():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    config = model.Config(n_vocab=300, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)
+    before = resident()
+    cache = Cache(config)
+    cache.kv[..., :5, :] = 1
+    assert cache.kv.nbytes > 75e6 and resident() - before < 10e6
+    cache.kv[...] = 1
+    assert resident() - before > 70e6  # it is counted at all
 
 
 @pytest.fixture
