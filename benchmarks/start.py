@@ -9,7 +9,7 @@ round. All is done twice: on the machine as it is, and beside a process that kee
 core busy. llama.cpp and transformers take part when installed (pip install -e '.[bench]').
 
 "The limit" is a process that imports NumPy, opens the weights, and for each token reads
-them once in a product of one row. No engine in NumPy can be faster.
+them once in a product of one row, on BLAS's threads, which a busy core holds up.
 """
 
 import argparse

@@ -79,9 +79,13 @@ def _open(directory: Path, n_vocab: int) -> Tokenizer:
     settings = read(NAMED) | read(SETTINGS)
     own = next((names for names in OWN if files.keys() >= {*names}), ())
     path = files[own[-1]] if own else _openai_list(files, n_vocab)
-    if len(own) == 2 and ADDED not in files and n_vocab in RELEASED_SIZES:
-        if _are_released(files[own[0]], path, settings):
-            own = ()  # they say what OpenAI's list says
+    if (
+        len(own) == 2
+        and ADDED not in files
+        and n_vocab in RELEASED_SIZES
+        and _are_released(files[own[0]], path, settings)
+    ):
+        own = ()  # they say what OpenAI's list says
     file = read(own[0]) if own else {}
     try:
         merges = [] if path.name == TOKENIZER else _read_merges(path, n_read)
