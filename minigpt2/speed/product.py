@@ -1,7 +1,7 @@
 """Matrix products at the machine's speed: what does BLAS, behind NumPy's @, need?
 
 A product of one row reads the matrix once, as fast as memory gives it; one of many rows
-is bound by arithmetic. BLAS is quick at the second, if no other program has a core.
+is bound by arithmetic. BLAS is quick at the second, and at the first if no core is busy.
 """
 
 import ctypes
@@ -15,9 +15,7 @@ import numpy as np
 
 Array = np.ndarray
 
-LARGE = (
-    1 << 19
-)  # numbers, 2 MB: a smaller matrix is multiplied before a thread wakes up
+LARGE = 1 << 19  # numbers, 2 MB: a smaller one is done before a thread wakes up
 FEW_ROWS = 4
 COLUMNS_AT_ONCE = 4096  # of 768 floats: 12 MB, which a processor's cache holds
 TILE = 8  # rows that BLAS computes together; a tile that is not full takes longer
@@ -53,8 +51,8 @@ def in_halves(x: Array, w: Array) -> Array:  # (n_in,), (n_in, n_out) → (n_out
 
     BLAS's threads wait for each other without sleeping. If another program has a core, they
     wait at each of some fifty products of a token: it takes 55 ms at the shape of 124M, so
-    28. Where none has, 23 and 22; of the wider matrices of 774M the products take a seventh
-    longer than with BLAS, and beside a busy core a half.
+    28. Where none has, 23 and 22. (The wider matrices of 774M take a seventh longer than
+    with BLAS where no other program has a core, and half as long where one has.)
     """
     by_rows = w.flags.c_contiguous
     middle = (len(w) if by_rows else w.shape[1]) // 2
