@@ -156,7 +156,7 @@ def test_what_stands_beside_the_released_files_counts(
     ours, theirs = quietly(directory, n_vocab), quietly(parsed, n_vocab)
     assert type(ours) is type(theirs)
     assert isinstance(ours, ByteLevelTokenizer) == (not is_plain)
-    for name in "n_vocab", "vocab", "special", "eot", "ends":
+    for name in "n_vocab", "vocab", "names", "special", "eot", "ends":
         assert getattr(ours, name) == getattr(theirs, name), name
     for text in "Hello world!", " Hello", "<pad><|endoftext|>":
         for allowed in False, True:

@@ -66,7 +66,7 @@ class ByteLevelTokenizer(Tokenizer):
 
     def __init__(self, n_vocab: int, parts: Parts, files: list[Path]) -> None:
         ids, merges, added, self.rules = parts
-        self.n_vocab, self.files = n_vocab, files
+        self.n_vocab, self.names, self.files = n_vocab, ids, files
         self.special = {token.content: token.id for token in added if token.special}
         self.words = {token.content: token.id for token in added if not token.special}
         self.vocab = [b""] * n_vocab
